@@ -1,0 +1,37 @@
+/* The log: one line a message on stderr: time, rank, level, file:line, text.
+ * Levels: error = cannot go on as asked; warn = odd, going on; info = life of the process; debug;
+ * trace. Errors of the user's input (files, flags, requests) are logged once, where they are first
+ * known, as one line that names the file, the field, what was expected and what was found. Prompt
+ * text and secrets are never logged. */
+#ifndef MOEBIUS_KERNELS_BASE_LOG_H
+#define MOEBIUS_KERNELS_BASE_LOG_H
+
+#include <stdint.h>
+
+enum log_level {
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_WARN,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_DEBUG,
+    LOG_LEVEL_TRACE
+};
+
+/* Sets the level above which lines are dropped (default: info) and the rank printed in each line
+ * (default: 0). The only process-wide state of the program; call before threads start. Local. */
+void log_setup(enum log_level level, int32_t rank);
+
+/* Parses "error", "warn", "info", "debug", "trace". Returns 0, or -1 if `name` is none of them.
+ * Local. */
+int log_level_parse(const char *name, enum log_level *level);
+
+/* Writes one line. Thread-safe (one write call a line). Control characters in the text are escaped.
+ * Use the macros. Local. */
+void log_write(enum log_level level, const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#define LOG_ERROR(...) log_write(LOG_LEVEL_ERROR, __FILE__, __LINE__, __VA_ARGS__)
+#define LOG_WARN(...) log_write(LOG_LEVEL_WARN, __FILE__, __LINE__, __VA_ARGS__)
+#define LOG_INFO(...) log_write(LOG_LEVEL_INFO, __FILE__, __LINE__, __VA_ARGS__)
+#define LOG_DEBUG(...) log_write(LOG_LEVEL_DEBUG, __FILE__, __LINE__, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,72 @@
+/* kernels/base: the ground that every other file stands on. */
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/memory.h"
+#include "kernels/base/status.h"
+#include "tests/unit/unit_test.h"
+
+static void exit_codes_are_distinct(void **state) {
+    (void)state;
+    for (int a = 0; a < STATUS_COUNT; a++) {
+        for (int b = 0; b < a; b++)
+            assert_int_not_equal(status_exit_code((enum status)a),
+                                 status_exit_code((enum status)b));
+        assert_int_not_equal(status_exit_code((enum status)a), 1);
+        assert_non_null(status_name((enum status)a));
+    }
+}
+
+static void arena_measures_what_it_takes(void **state) {
+    (void)state;
+    struct arena measure = {0};
+    for (size_t size = 1; size < 300; size += 37)
+        assert_null(arena_take(&measure, size));
+    void *region = NULL;
+    assert_int_equal(memory_acquire("test", measure.used, &region), STATUS_OK);
+    struct arena real = {.base = region, .capacity = measure.used};
+    char *last_end = region;
+    for (size_t size = 1; size < 300; size += 37) {
+        char *taken = arena_take(&real, size);
+        assert_true(taken >= last_end);
+        assert_int_equal((uintptr_t)taken % MEMORY_ALIGNMENT, 0);
+        last_end = taken + size;
+    }
+    assert_int_equal(real.used, measure.used);
+    memory_release(region, measure.used);
+}
+
+static void sizes_that_overflow_are_refused(void **state) {
+    (void)state;
+    int64_t result = 7;
+    assert_int_equal(memory_multiply(INT64_MAX, 2, &result), STATUS_LIMIT);
+    assert_int_equal(memory_add(INT64_MAX, 1, &result), STATUS_LIMIT);
+    assert_int_equal(result, 7);
+    assert_int_equal(memory_multiply(1 << 20, 1 << 20, &result), STATUS_OK);
+    assert_int_equal(result, INT64_C(1) << 40);
+    void *region = NULL;
+    log_setup(LOG_LEVEL_ERROR, 0);
+    assert_int_equal(memory_acquire("an impossible region", SIZE_MAX / 2, &region),
+                     STATUS_NO_MEMORY);
+    assert_null(region);
+}
+
+static void clock_never_goes_back(void **state) {
+    (void)state;
+    int64_t before = clock_now_ns();
+    for (int i = 0; i < 1000; i++) {
+        int64_t now = clock_now_ns();
+        assert_true(now >= before);
+        before = now;
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exit_codes_are_distinct),
+        cmocka_unit_test(arena_measures_what_it_takes),
+        cmocka_unit_test(sizes_that_overflow_are_refused),
+        cmocka_unit_test(clock_never_goes_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
