@@ -1,0 +1,62 @@
+/* Weight matrices in the layout that the kernels want: packed once, at load. */
+#ifndef MOEBIUS_KERNELS_WEIGHT_H
+#define MOEBIUS_KERNELS_WEIGHT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+#include "kernels/dtype.h"
+
+struct kernels;
+
+enum weight_form {
+    WEIGHT_ROWS,  /* row-major [rows][columns]: an embedding table that is only looked up */
+    WEIGHT_PLAIN, /* for gemm and expert_down, and for embedding when the table is tied to the
+                     output */
+    WEIGHT_GATED, /* gate and up projections of a SwiGLU, interleaved so that one pass computes both
+                   */
+};
+
+/* A stack of `groups` equal matrices W[rows][columns] (rows = outputs N, columns = inputs K; y = x
+ * W^T). groups is the number of experts, or 1. For WEIGHT_GATED, rows is the number of gate rows =
+ * the number of up rows. Plain data; may be copied. */
+struct weight {
+    enum weight_form form;
+    enum dtype dtype; /* DTYPE_F32 or DTYPE_BF16 */
+    int32_t groups, rows, columns;
+    int32_t panel;      /* rows in a panel of the packed layout (private to the kernels) */
+    size_t group_bytes; /* from one group to the next; a multiple of 64 */
+    void *data; /* groups * group_bytes bytes, 64-byte aligned, owned by whoever took the region */
+};
+
+enum weight_part { WEIGHT_PART_ONLY, WEIGHT_PART_GATE, WEIGHT_PART_UP };
+
+/* Fills in everything but data (NULL). groups, rows, columns >= 1. Local. */
+void weight_describe(const struct kernels *kernels, enum weight_form form, enum dtype dtype,
+                     int32_t groups, int32_t rows, int32_t columns, struct weight *weight);
+
+/* Bytes that `data` must have; a multiple of 64. Local. */
+size_t weight_bytes(const struct weight *weight);
+
+/* Where a piece of row-major source goes. */
+struct weight_piece {
+    int32_t group;
+    enum weight_part part; /* WEIGHT_PART_ONLY unless the form is WEIGHT_GATED */
+    int32_t first_row, row_count;
+    const void *source; /* [row_count][source_stride], any alignment */
+    enum dtype
+        source_dtype; /* F32, BF16 or F16; converted to weight->dtype (round to nearest even) */
+    int64_t source_stride; /* elements from one row to the next, >= columns */
+};
+
+/* Packs one piece. Pieces of one weight may be packed by different threads at once if their rows
+ * differ. The region must be zero-filled before (padding stays zero). Local. */
+void weight_pack(const struct kernels *kernels, const struct weight *weight,
+                 const struct weight_piece *piece);
+
+/* Reads one row back, as f32 [columns] (tests, inspection). Local. */
+void weight_unpack_row(const struct weight *weight, int32_t group, enum weight_part part,
+                       int32_t row, float *out);
+
+#endif
