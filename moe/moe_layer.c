@@ -1,0 +1,117 @@
+/* The MoE layer of the graph: called by model_forward once a layer. The true router decides which
+ * experts a token gets; everything after it only decides where the work happens. */
+#include "moe/moe_layer.h"
+
+#include "kernels/base/check.h"
+
+void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int32_t rows,
+                        struct moe_workspace *workspace) {
+    size_t m = (size_t)rows, k = (size_t)layer->router.top_k, e = (size_t)layer->router.experts;
+    size_t act = (size_t)dtype_bytes(layer->act_dtype),
+           wire = (size_t)dtype_bytes(layer->wire_dtype);
+    size_t hidden = (size_t)layer->hidden;
+    workspace->router_logits = arena_take(arena, m * e * sizeof(float));
+    workspace->ids = arena_take(arena, m * k * sizeof(int32_t));
+    workspace->weights = arena_take(arena, m * k * sizeof(float));
+    workspace->plan.offsets = arena_take(arena, (e + 1) * sizeof(int32_t));
+    workspace->plan.source = arena_take(arena, m * k * sizeof(int32_t));
+    workspace->plan.row_of = arena_take(arena, m * k * sizeof(int32_t));
+    workspace->h =
+        arena_take(arena, m * k * (size_t)activation_stride(layer->expert_intermediate) * act);
+    workspace->y = arena_take(arena, m * k * hidden * wire);
+    if (layer->shared_intermediate > 0) {
+        workspace->shared_h =
+            arena_take(arena, m * (size_t)activation_stride(layer->shared_intermediate) * act);
+        workspace->shared_y = arena_take(arena, m * hidden * sizeof(float));
+        workspace->shared_gate = arena_take(arena, m * sizeof(float));
+    }
+}
+
+/* Router logits and choice, in f32 whatever the experts compute in. */
+static void route(const struct kernels *kernels, const struct moe_layer *layer,
+                  struct moe_workspace *workspace, int32_t rows, const float *x_f32) {
+    struct gemm_args logits = {.rows = rows,
+                               .x = x_f32,
+                               .weight = &layer->router_weight,
+                               .bias = layer->router_bias,
+                               .y = workspace->router_logits,
+                               .y_stride = layer->router.experts};
+    kernels->ops->gemm(kernels, &logits);
+    struct router_args choose = {.rows = rows,
+                                 .spec = layer->router,
+                                 .logits = workspace->router_logits,
+                                 .correction = layer->router_correction,
+                                 .ids = workspace->ids,
+                                 .weights = workspace->weights};
+    kernels->ops->router(kernels, &choose);
+}
+
+static void run_experts(const struct kernels *kernels, const struct moe_layer *layer,
+                        struct moe_workspace *workspace, const void *x_act) {
+    struct expert_rows rows = {.experts = layer->router.experts,
+                               .offsets = workspace->plan.offsets,
+                               .source = workspace->plan.source};
+    struct expert_gate_up_args up = {
+        .rows = rows, .x = x_act, .weight = &layer->gate_up, .h = workspace->h};
+    kernels->ops->expert_gate_up(kernels, &up);
+    rows.source = NULL;
+    struct expert_down_args down = {.rows = rows,
+                                    .h = workspace->h,
+                                    .weight = &layer->down,
+                                    .y = workspace->y,
+                                    .y_dtype = layer->wire_dtype};
+    kernels->ops->expert_down(kernels, &down);
+}
+
+/* The shared expert sees every token; it is a dense MLP beside the routed ones, optionally gated by
+ * a sigmoid. */
+static void add_shared_expert(const struct kernels *kernels, const struct moe_layer *layer,
+                              struct moe_workspace *workspace, int32_t rows, const float *x_f32,
+                              const void *x_act, float *out) {
+    const int32_t offsets[2] = {0, rows};
+    struct expert_rows all = {.experts = 1, .offsets = offsets, .source = NULL};
+    struct expert_gate_up_args up = {
+        .rows = all, .x = x_act, .weight = &layer->shared_gate_up, .h = workspace->shared_h};
+    kernels->ops->expert_gate_up(kernels, &up);
+    struct expert_down_args down = {.rows = all,
+                                    .h = workspace->shared_h,
+                                    .weight = &layer->shared_down,
+                                    .y = workspace->shared_y,
+                                    .y_dtype = DTYPE_F32};
+    kernels->ops->expert_down(kernels, &down);
+    struct add_args add = {.rows = rows,
+                           .columns = layer->hidden,
+                           .x = out,
+                           .y = workspace->shared_y,
+                           .y_dtype = DTYPE_F32};
+    if (layer->shared_expert_gate.data != NULL) {
+        struct gemm_args gate = {.rows = rows,
+                                 .x = x_f32,
+                                 .weight = &layer->shared_expert_gate,
+                                 .y = workspace->shared_gate,
+                                 .y_stride = 1};
+        kernels->ops->gemm(kernels, &gate);
+        add.gate_logit = workspace->shared_gate;
+    }
+    kernels->ops->add(kernels, &add);
+}
+
+void moe_layer_forward(const struct kernels *kernels, const struct moe_layer *layer,
+                       struct moe_workspace *workspace, int32_t rows, const float *x_f32,
+                       const void *x_act, float *out) {
+    route(kernels, layer, workspace, rows, x_f32);
+    expert_plan_build(rows, layer->router.top_k, layer->router.experts, workspace->ids,
+                      &workspace->plan);
+    run_experts(kernels, layer, workspace, x_act);
+    struct combine_args combine = {.rows = rows,
+                                   .columns = layer->hidden,
+                                   .top_k = layer->router.top_k,
+                                   .y = workspace->y,
+                                   .y_dtype = layer->wire_dtype,
+                                   .row_of = workspace->plan.row_of,
+                                   .weights = workspace->weights,
+                                   .out = out};
+    kernels->ops->combine(kernels, &combine);
+    if (layer->shared_intermediate > 0)
+        add_shared_expert(kernels, layer, workspace, rows, x_f32, x_act, out);
+}

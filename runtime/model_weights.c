@@ -1,0 +1,285 @@
+/* The layout of a model's weights: which stored tensor goes to which rows of which packed matrix.
+ * Walked twice, once to measure and once to place, so that the memory plan and the memory are the
+ * same thing. */
+#include "runtime/model_weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/check.h"
+#include "kernels/base/log.h"
+#include "kernels/base/memory.h"
+#include "runtime/weight_load.h"
+
+struct layout {
+    struct model_weights *weights;
+    const struct kernels *kernels;
+    struct arena arena;
+    bool out_of_memory;
+};
+
+static struct load_item *new_item(struct layout *layout) {
+    struct model_weights *weights = layout->weights;
+    if (weights->item_count == weights->item_capacity) {
+        int32_t capacity = weights->item_capacity > 0 ? 2 * weights->item_capacity : 256;
+        struct load_item *items =
+            realloc(weights->items, sizeof *weights->items * (size_t)capacity);
+        if (items == NULL) {
+            layout->out_of_memory = true;
+            return NULL;
+        }
+        weights->items = items;
+        weights->item_capacity = capacity;
+    }
+    return &weights->items[weights->item_count++];
+}
+
+static void take_weight(struct layout *layout, struct weight *weight, int64_t *bytes) {
+    size_t size = weight_bytes(weight);
+    weight->data = arena_take(&layout->arena, size);
+    *bytes += (int64_t)size;
+}
+
+/* The stored tensor [rows][columns] of a role becomes rows first_row.. of one group of a packed
+ * matrix. */
+static void add_matrix(struct layout *layout, struct load_item item) {
+    struct load_item *added = new_item(layout);
+    if (added != NULL)
+        *added = item;
+}
+
+/* A vector of `count` f32 that starts `offset` elements into a larger one; the vector is taken when
+ * *vector is NULL or offset is 0. */
+static void add_vector(struct layout *layout, enum tensor_role role, int32_t layer, float *vector,
+                       int32_t count) {
+    struct load_item *item = new_item(layout);
+    if (item != NULL)
+        *item = (struct load_item){.role = role,
+                                   .layer = layer,
+                                   .rows = 1,
+                                   .columns = count,
+                                   .vector = vector,
+                                   .is_vector = true};
+}
+
+static float *take_vector(struct layout *layout, int32_t count) {
+    layout->weights->bytes.norms += (int64_t)sizeof(float) * count;
+    return arena_take(&layout->arena, sizeof(float) * (size_t)count);
+}
+
+static float *take_and_add_vector(struct layout *layout, enum tensor_role role, int32_t layer,
+                                  int32_t count) {
+    float *vector = take_vector(layout, count);
+    add_vector(layout, role, layer, vector, count);
+    return vector;
+}
+
+/* NULL + n is undefined even while only measuring. */
+static float *vector_at(float *vector, int32_t offset) {
+    return vector == NULL ? NULL : vector + offset;
+}
+
+static void lay_out_attention(struct layout *layout, int32_t layer, struct layer_weights *w) {
+    const struct model_spec *spec = layout->weights->spec;
+    const struct attention_spec *attention = &spec->attention;
+    enum dtype dtype = layout->weights->dtype;
+    int32_t q = attention->heads * attention->head_dim;
+    int32_t kv = attention->kv_heads * attention->head_dim;
+    int64_t *bytes = &layout->weights->bytes.attention;
+
+    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, 1, q + 2 * kv, spec->hidden, &w->qkv);
+    take_weight(layout, &w->qkv, bytes);
+    struct load_item item = {.layer = layer, .columns = spec->hidden, .weight = w->qkv};
+    item.role = ROLE_Q, item.rows = q, item.first_row = 0;
+    add_matrix(layout, item);
+    item.role = ROLE_K, item.rows = kv, item.first_row = q;
+    add_matrix(layout, item);
+    item.role = ROLE_V, item.rows = kv, item.first_row = q + kv;
+    add_matrix(layout, item);
+    if (attention->qkv_bias) {
+        float *bias = take_vector(layout, q + 2 * kv);
+        add_vector(layout, ROLE_Q_BIAS, layer, bias, q);
+        add_vector(layout, ROLE_K_BIAS, layer, vector_at(bias, q), kv);
+        add_vector(layout, ROLE_V_BIAS, layer, vector_at(bias, q + kv), kv);
+        w->qkv_bias = bias;
+    }
+    if (attention->qk_norm != QK_NORM_NONE) {
+        bool per_head = attention->qk_norm == QK_NORM_PER_HEAD;
+        w->q_norm =
+            take_and_add_vector(layout, ROLE_Q_NORM, layer, per_head ? attention->head_dim : q);
+        w->k_norm =
+            take_and_add_vector(layout, ROLE_K_NORM, layer, per_head ? attention->head_dim : kv);
+    }
+    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, 1, spec->hidden, q, &w->o);
+    take_weight(layout, &w->o, bytes);
+    add_matrix(
+        layout,
+        (struct load_item){
+            .role = ROLE_O, .layer = layer, .rows = spec->hidden, .columns = q, .weight = w->o});
+    if (attention->output_bias)
+        w->o_bias = take_and_add_vector(layout, ROLE_O_BIAS, layer, spec->hidden);
+}
+
+/* The three roles of one SwiGLU MLP and what it is made of. */
+struct mlp_roles {
+    enum tensor_role gate, up, down;
+};
+
+static void lay_out_mlp(struct layout *layout, int32_t layer, struct mlp_roles roles,
+                        int32_t experts, int32_t intermediate, struct weight *gate_up,
+                        struct weight *down, int64_t *bytes) {
+    int32_t hidden = layout->weights->spec->hidden;
+    enum dtype dtype = layout->weights->dtype;
+    weight_describe(layout->kernels, WEIGHT_GATED, dtype, experts, intermediate, hidden, gate_up);
+    take_weight(layout, gate_up, bytes);
+    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, experts, hidden, intermediate, down);
+    take_weight(layout, down, bytes);
+    for (int32_t e = 0; e < experts; e++) {
+        struct load_item item = {.layer = layer, .expert = e, .group = e};
+        item.rows = intermediate, item.columns = hidden, item.weight = *gate_up;
+        item.role = roles.gate, item.part = WEIGHT_PART_GATE;
+        add_matrix(layout, item);
+        item.role = roles.up, item.part = WEIGHT_PART_UP;
+        add_matrix(layout, item);
+        item.role = roles.down, item.part = WEIGHT_PART_ONLY;
+        item.rows = hidden, item.columns = intermediate, item.weight = *down;
+        add_matrix(layout, item);
+    }
+}
+
+/* A small matrix that decides (router, shared expert's gate): always f32. */
+static void lay_out_f32_matrix(struct layout *layout, enum tensor_role role, int32_t layer,
+                               int32_t rows, struct weight *weight) {
+    weight_describe(layout->kernels, WEIGHT_PLAIN, DTYPE_F32, 1, rows,
+                    layout->weights->spec->hidden, weight);
+    take_weight(layout, weight, &layout->weights->bytes.router);
+    add_matrix(layout, (struct load_item){.role = role,
+                                          .layer = layer,
+                                          .rows = rows,
+                                          .columns = weight->columns,
+                                          .weight = *weight});
+}
+
+static void lay_out_moe(struct layout *layout, int32_t layer, struct moe_layer *moe) {
+    struct model_weights *weights = layout->weights;
+    const struct moe_spec *spec = &weights->spec->moe;
+    moe->router = spec->router;
+    moe->hidden = weights->spec->hidden;
+    moe->expert_intermediate = spec->expert_intermediate;
+    moe->shared_intermediate = spec->shared_intermediate;
+    moe->act_dtype = weights->dtype;
+    moe->wire_dtype = weights->dtype;
+    lay_out_f32_matrix(layout, ROLE_ROUTER, layer, spec->router.experts, &moe->router_weight);
+    if (spec->router_bias)
+        moe->router_bias =
+            take_and_add_vector(layout, ROLE_ROUTER_BIAS, layer, spec->router.experts);
+    if (spec->router_correction)
+        moe->router_correction =
+            take_and_add_vector(layout, ROLE_ROUTER_CORRECTION, layer, spec->router.experts);
+    lay_out_mlp(layout, layer,
+                (struct mlp_roles){ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN},
+                spec->router.experts, spec->expert_intermediate, &moe->gate_up, &moe->down,
+                &weights->bytes.experts);
+    if (spec->shared_intermediate > 0) {
+        lay_out_mlp(layout, layer,
+                    (struct mlp_roles){ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_SHARED_DOWN}, 1,
+                    spec->shared_intermediate, &moe->shared_gate_up, &moe->shared_down,
+                    &weights->bytes.shared_expert);
+        if (spec->shared_gate)
+            lay_out_f32_matrix(layout, ROLE_SHARED_EXPERT_GATE, layer, 1, &moe->shared_expert_gate);
+    }
+}
+
+static void lay_out_layer(struct layout *layout, int32_t layer) {
+    struct model_weights *weights = layout->weights;
+    const struct model_spec *spec = weights->spec;
+    struct layer_weights *w = &weights->layers[layer];
+    w->input_norm = take_and_add_vector(layout, ROLE_INPUT_NORM, layer, spec->hidden);
+    w->post_norm = take_and_add_vector(layout, ROLE_POST_NORM, layer, spec->hidden);
+    lay_out_attention(layout, layer, w);
+    if (spec->layer[layer].moe)
+        lay_out_moe(layout, layer, &w->moe);
+    else
+        lay_out_mlp(
+            layout, layer, (struct mlp_roles){ROLE_DENSE_GATE, ROLE_DENSE_UP, ROLE_DENSE_DOWN}, 1,
+            spec->dense_intermediate, &w->dense_gate_up, &w->dense_down, &weights->bytes.dense);
+}
+
+/* One walk over everything: measures when arena->base is NULL, else places. */
+static void lay_out(struct layout *layout) {
+    struct model_weights *weights = layout->weights;
+    const struct model_spec *spec = weights->spec;
+    weights->bytes = (struct weight_bytes_by_kind){0};
+    weights->item_count = 0;
+    layout->arena.used = 0;
+
+    enum weight_form form = spec->tied_embedding ? WEIGHT_PLAIN : WEIGHT_ROWS;
+    weight_describe(layout->kernels, form, weights->dtype, 1, spec->vocabulary, spec->hidden,
+                    &weights->embedding);
+    take_weight(layout, &weights->embedding, &weights->bytes.embedding);
+    struct load_item table = {.rows = spec->vocabulary, .columns = spec->hidden};
+    table.role = ROLE_EMBEDDING, table.weight = weights->embedding;
+    add_matrix(layout, table);
+    for (int32_t layer = 0; layer < spec->layers; layer++)
+        lay_out_layer(layout, layer);
+    weights->final_norm = take_and_add_vector(layout, ROLE_FINAL_NORM, 0, spec->hidden);
+    if (spec->tied_embedding) {
+        weights->output = weights->embedding;
+    } else {
+        weight_describe(layout->kernels, WEIGHT_PLAIN, weights->dtype, 1, spec->vocabulary,
+                        spec->hidden, &weights->output);
+        take_weight(layout, &weights->output, &weights->bytes.output);
+        table.role = ROLE_OUTPUT, table.weight = weights->output;
+        add_matrix(layout, table);
+    }
+    weights->region_bytes = layout->arena.used;
+    weights->bytes.total = (int64_t)layout->arena.used;
+}
+
+enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
+                                   const struct kernels *kernels, enum dtype dtype,
+                                   struct model_weights *weights) {
+    ASSERT(dtype == DTYPE_F32 || dtype == DTYPE_BF16);
+    *weights = (struct model_weights){.spec = spec, .family = family, .dtype = dtype};
+    weights->layers = calloc((size_t)spec->layers, sizeof *weights->layers);
+    struct layout layout = {.weights = weights, .kernels = kernels};
+    if (weights->layers != NULL)
+        lay_out(&layout);
+    if (weights->layers == NULL || layout.out_of_memory) {
+        LOG_ERROR("weights: cannot take memory for the list of tensors");
+        model_weights_deinit(weights);
+        return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
+void model_weights_deinit(struct model_weights *weights) {
+    memory_release(weights->region, weights->region_bytes);
+    free(weights->layers);
+    free(weights->items);
+    *weights = (struct model_weights){0};
+}
+
+/* Takes the region and walks again, so that every pointer and every item points into it. */
+static enum status place(struct model_weights *weights, const struct kernels *kernels) {
+    void *region;
+    RETURN_IF_ERROR(memory_acquire("weights", weights->region_bytes, &region));
+    weights->region = region;
+    struct layout layout = {.weights = weights,
+                            .kernels = kernels,
+                            .arena = {.base = region, .capacity = weights->region_bytes}};
+    lay_out(&layout);
+    ASSERT(!layout.out_of_memory); /* the list has its length already */
+    return STATUS_OK;
+}
+
+enum status model_weights_load(struct model_weights *weights, const struct kernels *kernels,
+                               const struct checkpoint *checkpoint) {
+    RETURN_IF_ERROR(place(weights, kernels));
+    return weight_load_run(weights, kernels, checkpoint);
+}
+
+enum status model_weights_load_dummy(struct model_weights *weights, const struct kernels *kernels) {
+    RETURN_IF_ERROR(place(weights, kernels));
+    return weight_load_run(weights, kernels, NULL);
+}

@@ -1,0 +1,80 @@
+/* A model's weights in memory, and how they get there from a checkpoint: every stored tensor has
+ * one place to go. */
+#ifndef MOEBIUS_RUNTIME_MODEL_WEIGHTS_H
+#define MOEBIUS_RUNTIME_MODEL_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel_ops.h"
+#include "moe/moe_layer.h"
+#include "runtime/checkpoint.h"
+#include "runtime/family.h"
+#include "runtime/model_spec.h"
+
+struct layer_weights {
+    const float *input_norm, *post_norm; /* [hidden] */
+    const float *q_norm, *k_norm;        /* NULL: none */
+    struct weight qkv;                   /* q rows, then k rows, then v rows */
+    const float *qkv_bias;               /* NULL: none */
+    struct weight o;
+    const float *o_bias;                     /* NULL: none */
+    struct weight dense_gate_up, dense_down; /* of a dense layer */
+    struct moe_layer moe;                    /* of an MoE layer */
+};
+
+/* Bytes by what they are for, as the memory plan prints them. */
+struct weight_bytes_by_kind {
+    int64_t embedding, output, attention, dense, router, experts, shared_expert, norms;
+    int64_t total;
+};
+
+struct load_item;
+
+struct model_weights {
+    const struct model_spec *spec;
+    const struct family *family;
+    enum dtype dtype;        /* of the matrices: f32 or bf16; router, norms and biases are f32 */
+    struct weight embedding; /* [vocabulary][hidden] */
+    struct weight output;    /* the same as embedding when tied */
+    const float *final_norm;
+    struct layer_weights *layers; /* [spec->layers] */
+    struct load_item *items;      /* where each stored tensor goes */
+    int32_t item_count, item_capacity;
+    struct weight_bytes_by_kind bytes;
+    void *region;
+    size_t region_bytes;
+};
+
+/* Lays the weights out without taking their memory: weights->bytes and region_bytes are known
+ * afterwards. spec, family and kernels are kept. STATUS_NO_MEMORY (logged). Local. */
+enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
+                                   const struct kernels *kernels, enum dtype dtype,
+                                   struct model_weights *weights);
+void model_weights_deinit(struct model_weights *weights);
+
+/* What is wrong between the description and a checkpoint. Names are reported through `report` when
+ * it is not NULL. */
+struct weights_mismatch {
+    int32_t missing, extra, wrong; /* wrong: shape or dtype */
+};
+typedef void (*weights_mismatch_report)(void *context, const char *problem, const char *tensor);
+
+/* Compares all names, shapes and dtypes; reads no data. Any mismatch is STATUS_BAD_CHECKPOINT, and
+ * the first one is logged with file, tensor, expected, got. Local. */
+enum status model_weights_check(const struct model_weights *weights,
+                                const struct checkpoint *checkpoint, weights_mismatch_report report,
+                                void *context, struct weights_mismatch *mismatch);
+
+/* Takes the memory and reads every owned byte range once, converting and packing on all threads,
+ * with a progress line a second (GB/s, time left) for loads that take longer. model_weights_check
+ * must have passed. STATUS_NO_MEMORY, STATUS_IO (logged). Local. */
+enum status model_weights_load(struct model_weights *weights, const struct kernels *kernels,
+                               const struct checkpoint *checkpoint);
+
+/* Takes the memory and fills it with small pseudo-random numbers (norms: 1): for benchmarks of
+ * shapes whose weights are not at hand. The same numbers every time. Local. */
+enum status model_weights_load_dummy(struct model_weights *weights, const struct kernels *kernels);
+
+#endif
