@@ -1,0 +1,204 @@
+/* The graph. One page: embedding, layers of attention and MLP or MoE with residuals, final norm,
+ * logits. What differs between families stands in model_spec, never in a branch on a name. */
+#include "runtime/model.h"
+
+#include <string.h>
+
+#include "kernels/base/check.h"
+#include "kernels/base/memory.h"
+#include "runtime/attention_layer.h"
+#include "runtime/rope_table.h"
+
+static int64_t qkv_columns(const struct model_spec *spec) {
+    return (spec->attention.heads + 2 * spec->attention.kv_heads) *
+           (int64_t)spec->attention.head_dim;
+}
+
+/* Takes the workspace from an arena, or measures it. */
+static void take_workspace(struct model *model, struct arena *arena) {
+    const struct model_spec *spec = model->spec;
+    struct model_workspace *w = &model->workspace;
+    size_t rows = (size_t)model->limits.rows, logit_rows = (size_t)model->limits.logit_rows;
+    size_t act = (size_t)dtype_bytes(model->weights.dtype);
+    size_t hidden = (size_t)spec->hidden, stride = (size_t)activation_stride(spec->hidden);
+    size_t attended =
+        (size_t)activation_stride((int64_t)spec->attention.heads * spec->attention.head_dim);
+
+    w->x = arena_take(arena, rows * hidden * sizeof(float));
+    w->normed = arena_take(arena, rows * stride * sizeof(float));
+    w->normed_act =
+        model->weights.dtype == DTYPE_F32 ? w->normed : arena_take(arena, rows * stride * act);
+    w->qkv = arena_take(arena, rows * (size_t)qkv_columns(spec) * sizeof(float));
+    w->attended = arena_take(arena, rows * attended * act);
+    w->block_out = arena_take(arena, rows * hidden * sizeof(float));
+    bool dense = false, moe = false;
+    for (int32_t layer = 0; layer < spec->layers; layer++) {
+        if (spec->layer[layer].moe && !moe)
+            moe_workspace_take(arena, &model->weights.layers[layer].moe, model->limits.rows,
+                               &w->moe);
+        if (!spec->layer[layer].moe && !dense)
+            w->dense_h =
+                arena_take(arena, rows * (size_t)activation_stride(spec->dense_intermediate) * act);
+        moe = moe || spec->layer[layer].moe;
+        dense = dense || !spec->layer[layer].moe;
+    }
+    w->gathered = arena_take(arena, logit_rows * hidden * sizeof(float));
+    w->logits = arena_take(arena, logit_rows * (size_t)spec->vocabulary * sizeof(float));
+    model->rope_table = arena_take(arena, (size_t)model->limits.positions *
+                                              (size_t)spec->rope.rotary_dim * sizeof(float));
+}
+
+static struct kv_shape shape_of_kv(const struct model *model) {
+    return (struct kv_shape){.dtype = model->weights.dtype,
+                             .kv_heads = model->spec->attention.kv_heads,
+                             .head_dim = model->spec->attention.head_dim};
+}
+
+enum status model_describe(struct model *model, const struct model_spec *spec,
+                           const struct family *family, const struct kernels *kernels,
+                           enum dtype dtype, const struct model_limits *limits,
+                           struct model_memory *memory) {
+    *model = (struct model){.spec = spec, .kernels = kernels, .limits = *limits};
+    RETURN_IF_ERROR(model_weights_describe(spec, family, kernels, dtype, &model->weights));
+    struct arena arena = {0};
+    take_workspace(model, &arena);
+    model->region_bytes = arena.used;
+    struct kv_shape shape = shape_of_kv(model);
+    *memory =
+        (struct model_memory){.weights = model->weights.bytes,
+                              .workspace_bytes = (int64_t)arena.used,
+                              .kv_bytes = (int64_t)kv_cache_block_bytes(&shape, spec->layers) *
+                                          (int64_t)limits->kv_blocks};
+    memory->total = memory->weights.total + memory->workspace_bytes + memory->kv_bytes;
+    return STATUS_OK;
+}
+
+enum status model_load(struct model *model, const struct checkpoint *checkpoint) {
+    RETURN_IF_ERROR(memory_acquire("activations", model->region_bytes, &model->region));
+    struct kv_shape shape = shape_of_kv(model);
+    RETURN_IF_ERROR(
+        kv_cache_init(&model->kv, &shape, model->spec->layers, model->limits.kv_blocks));
+    if (checkpoint != NULL)
+        RETURN_IF_ERROR(model_weights_load(&model->weights, model->kernels, checkpoint));
+    else
+        RETURN_IF_ERROR(model_weights_load_dummy(&model->weights, model->kernels));
+    struct arena arena = {.base = model->region, .capacity = model->region_bytes};
+    take_workspace(model, &arena);
+    rope_table_fill(&model->spec->rope, model->limits.positions, model->rope_table);
+    return STATUS_OK;
+}
+
+void model_deinit(struct model *model) {
+    model_weights_deinit(&model->weights);
+    kv_cache_deinit(&model->kv);
+    memory_release(model->region, model->region_bytes);
+    *model = (struct model){0};
+}
+
+static void observe(const struct model_observer *observer, enum model_point point, int32_t layer,
+                    const void *data, int64_t columns) {
+    if (observer != NULL)
+        observer->see(observer->context, point, layer, data, columns);
+}
+
+/* normed (and its copy in the weights' dtype) = RMSNorm of the residual stream. */
+static void norm(struct model *model, int32_t rows, const float *x, const float *weight) {
+    struct model_workspace *w = &model->workspace;
+    bool f32 = model->weights.dtype == DTYPE_F32;
+    struct rmsnorm_args args = {.rows = rows,
+                                .columns = model->spec->hidden,
+                                .x = x,
+                                .weight = weight,
+                                .epsilon = model->spec->norm_epsilon,
+                                .y_f32 = w->normed,
+                                .y_act = f32 ? NULL : w->normed_act,
+                                .act_dtype = model->weights.dtype};
+    model->kernels->ops->rmsnorm(model->kernels, &args);
+}
+
+static void add_to_residual(struct model *model, int32_t rows) {
+    struct add_args args = {.rows = rows,
+                            .columns = model->spec->hidden,
+                            .x = model->workspace.x,
+                            .y = model->workspace.block_out,
+                            .y_dtype = DTYPE_F32};
+    model->kernels->ops->add(model->kernels, &args);
+}
+
+static void dense_mlp_forward(struct model *model, const struct layer_weights *weights,
+                              int32_t rows) {
+    struct model_workspace *w = &model->workspace;
+    const int32_t offsets[2] = {0, rows};
+    struct expert_rows all = {.experts = 1, .offsets = offsets};
+    struct expert_gate_up_args up = {
+        .rows = all, .x = w->normed_act, .weight = &weights->dense_gate_up, .h = w->dense_h};
+    model->kernels->ops->expert_gate_up(model->kernels, &up);
+    struct expert_down_args down = {.rows = all,
+                                    .h = w->dense_h,
+                                    .weight = &weights->dense_down,
+                                    .y = w->block_out,
+                                    .y_dtype = DTYPE_F32};
+    model->kernels->ops->expert_down(model->kernels, &down);
+}
+
+static void layer_forward(struct model *model, const struct batch *batch, int32_t layer,
+                          const struct model_observer *observer) {
+    struct model_workspace *w = &model->workspace;
+    const struct layer_weights *weights = &model->weights.layers[layer];
+    const struct model_spec *spec = model->spec;
+
+    norm(model, batch->rows, w->x, weights->input_norm);
+    attention_layer_forward(model, batch, layer);
+    observe(observer, MODEL_ATTENTION_OUT, layer, w->block_out, spec->hidden);
+    add_to_residual(model, batch->rows);
+
+    norm(model, batch->rows, w->x, weights->post_norm);
+    if (spec->layer[layer].moe) {
+        moe_layer_forward(model->kernels, &weights->moe, &w->moe, batch->rows, w->normed,
+                          w->normed_act, w->block_out);
+        observe(observer, MODEL_ROUTER_LOGITS, layer, w->moe.router_logits,
+                spec->moe.router.experts);
+        observe(observer, MODEL_ROUTER_IDS, layer, w->moe.ids, spec->moe.router.top_k);
+        observe(observer, MODEL_ROUTER_WEIGHTS, layer, w->moe.weights, spec->moe.router.top_k);
+    } else {
+        dense_mlp_forward(model, weights, batch->rows);
+    }
+    observe(observer, MODEL_MLP_OUT, layer, w->block_out, spec->hidden);
+    add_to_residual(model, batch->rows);
+    observe(observer, MODEL_HIDDEN, layer, w->x, spec->hidden);
+}
+
+/* Final norm and output matrix, for the wanted rows only. */
+static void logits_forward(struct model *model, const struct batch *batch,
+                           const struct model_observer *observer) {
+    struct model_workspace *w = &model->workspace;
+    size_t hidden = (size_t)model->spec->hidden;
+    for (int32_t i = 0; i < batch->logit_count; i++)
+        memcpy(w->gathered + (size_t)i * hidden, w->x + (size_t)batch->logit_rows[i] * hidden,
+               hidden * sizeof(float));
+    norm(model, batch->logit_count, w->gathered, model->weights.final_norm);
+    observe(observer, MODEL_FINAL_NORM, 0, w->normed, model->spec->hidden);
+    struct gemm_args args = {.rows = batch->logit_count,
+                             .x = w->normed_act,
+                             .weight = &model->weights.output,
+                             .y = w->logits,
+                             .y_stride = model->spec->vocabulary};
+    model->kernels->ops->gemm(model->kernels, &args);
+}
+
+const float *model_forward(struct model *model, const struct batch *batch,
+                           const struct model_observer *observer) {
+    struct model_workspace *w = &model->workspace;
+    ASSERT(batch->rows <= model->limits.rows && batch->logit_count <= model->limits.logit_rows);
+    if (batch->rows == 0)
+        return w->logits;
+    struct embedding_args embed = {
+        .rows = batch->rows, .ids = batch->tokens, .table = &model->weights.embedding, .y = w->x};
+    model->kernels->ops->embedding(model->kernels, &embed);
+    observe(observer, MODEL_EMBEDDING, 0, w->x, model->spec->hidden);
+    for (int32_t layer = 0; layer < model->spec->layers; layer++)
+        layer_forward(model, batch, layer, observer);
+    if (batch->logit_count > 0)
+        logits_forward(model, batch, observer);
+    return w->logits;
+}

@@ -1,0 +1,95 @@
+/* A loaded model and its one graph: every family runs through model_forward. */
+#ifndef MOEBIUS_RUNTIME_MODEL_H
+#define MOEBIUS_RUNTIME_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel_ops.h"
+#include "runtime/batch.h"
+#include "runtime/kv_cache.h"
+#include "runtime/model_spec.h"
+#include "runtime/model_weights.h"
+
+/* What an observer can see of a forward. Rows are the batch's. */
+enum model_point {
+    MODEL_EMBEDDING,      /* [rows][hidden] f32: what goes into layer 0 */
+    MODEL_ATTENTION_OUT,  /* [rows][hidden] f32: after the output projection, before the residual */
+    MODEL_MLP_OUT,        /* [rows][hidden] f32: of the MLP or MoE block, before the residual */
+    MODEL_HIDDEN,         /* [rows][hidden] f32: the residual stream after the layer */
+    MODEL_ROUTER_LOGITS,  /* [rows][experts] f32 */
+    MODEL_ROUTER_IDS,     /* [rows][top_k] int32, slots in falling order of score */
+    MODEL_ROUTER_WEIGHTS, /* [rows][top_k] f32 */
+    MODEL_FINAL_NORM, /* act rows [logit_count][hidden] f32: only the rows whose logits are wanted
+                       */
+};
+
+/* Called inside a forward; it may look, never change. */
+struct model_observer {
+    void (*see)(void *context, enum model_point point, int32_t layer, const void *data,
+                int64_t columns);
+    void *context;
+};
+
+/* Sizes fixed at start. */
+struct model_limits {
+    int32_t rows;       /* rows of one forward */
+    int32_t logit_rows; /* rows of one forward whose logits can be wanted */
+    int32_t positions;  /* longest sequence */
+    int32_t kv_blocks;
+};
+
+/* The buffers of a forward, for limits.rows rows. */
+struct model_workspace {
+    float *x;         /* [rows][hidden] the residual stream */
+    float *normed;    /* act rows f32 [rows][hidden] */
+    void *normed_act; /* the same in the weights' dtype; = normed when that is f32 */
+    float *qkv;       /* [rows][(heads + 2 kv_heads) * head_dim] */
+    void *attended;   /* act rows [rows][heads * head_dim] */
+    float *block_out; /* [rows][hidden] what attention or MLP adds to the residual */
+    void *dense_h;    /* act rows [rows][dense_intermediate] */
+    struct moe_workspace moe;
+    float *gathered; /* [logit_rows][hidden] */
+    float *logits;   /* [logit_rows][vocabulary] */
+};
+
+struct model {
+    const struct model_spec *spec;
+    const struct kernels *kernels;
+    struct model_weights weights;
+    struct model_limits limits;
+    struct kv_cache kv;
+    struct model_workspace workspace;
+    float *rope_table; /* [positions][rotary_dim] */
+    void *region;      /* workspace and rope table */
+    size_t region_bytes;
+};
+
+/* What model_create will take, before it takes it. */
+struct model_memory {
+    struct weight_bytes_by_kind weights;
+    int64_t kv_bytes, workspace_bytes, total;
+};
+
+/* Lays out weights and buffers without taking them; model->weights can be checked against a
+ * checkpoint. spec, family and kernels are borrowed for the model's life. limits.positions <=
+ * spec->max_positions is the caller's to ensure. STATUS_NO_MEMORY. Local. */
+enum status model_describe(struct model *model, const struct model_spec *spec,
+                           const struct family *family, const struct kernels *kernels,
+                           enum dtype dtype, const struct model_limits *limits,
+                           struct model_memory *memory);
+
+/* Takes all memory and loads the weights: from the checkpoint, or pseudo-random numbers when it is
+ * NULL. On failure the model is only good for model_deinit. STATUS_NO_MEMORY, STATUS_IO (logged).
+ * Local. */
+enum status model_load(struct model *model, const struct checkpoint *checkpoint);
+void model_deinit(struct model *model);
+
+/* One forward of all rows of the batch: writes their keys and values into their slots and returns
+ * the logits of the wanted rows, f32 [logit_count][vocabulary], valid until the next forward.
+ * Tokens are in [0, vocabulary); the batch is within the limits. Takes nothing, cannot fail.
+ * observer may be NULL. Local. */
+const float *model_forward(struct model *model, const struct batch *batch,
+                           const struct model_observer *observer);
+
+#endif
