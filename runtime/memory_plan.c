@@ -1,0 +1,106 @@
+/* Says what a model will take and refuses what does not fit, before anything is read. */
+#include "runtime/memory_plan.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+
+const char *memory_plan_format(int64_t bytes, char *text, size_t size) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    int unit = 0;
+    while (value >= 1024.0 && unit < 4) {
+        value /= 1024.0;
+        unit++;
+    }
+    snprintf(text, size,
+             unit == 0        ? "%.0f %s"
+             : value >= 100.0 ? "%.0f %s"
+                              : "%.1f %s",
+             value, units[unit]);
+    return text;
+}
+
+/* The number after `key` in a file of "key value" lines, or the file's only number when key is
+ * NULL; -1 if there is none. */
+static int64_t number_in_file(const char *path, const char *key) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return -1;
+    char line[256];
+    int64_t number = -1;
+    while (number < 0 && fgets(line, sizeof line, file) != NULL) {
+        const char *text = line;
+        if (key != NULL) {
+            if (strncmp(line, key, strlen(key)) != 0)
+                continue;
+            text += strlen(key);
+        }
+        char *end;
+        long long value = strtoll(text, &end, 10);
+        if (end != text)
+            number = value;
+        else if (key == NULL)
+            break; /* "max": no limit */
+    }
+    fclose(file);
+    return number;
+}
+
+int64_t memory_plan_available(void) {
+    int64_t available = INT64_MAX;
+    int64_t system_kib = number_in_file("/proc/meminfo", "MemAvailable:");
+    if (system_kib >= 0)
+        available = system_kib * 1024;
+    int64_t limit = number_in_file("/sys/fs/cgroup/memory.max", NULL);
+    int64_t used = number_in_file("/sys/fs/cgroup/memory.current", NULL);
+    if (limit >= 0 && used >= 0 && limit - used < available)
+        available = limit > used ? limit - used : 0;
+    return available;
+}
+
+static void print_kind(FILE *out, const char *kind, int64_t bytes) {
+    char text[32];
+    if (bytes > 0)
+        fprintf(out, "  %-16s %12s\n", kind, memory_plan_format(bytes, text, sizeof text));
+}
+
+void memory_plan_print(FILE *out, const struct model_memory *memory, int64_t positions) {
+    const struct weight_bytes_by_kind *weights = &memory->weights;
+    char text[32], free_text[32];
+    fprintf(out, "memory plan:\n");
+    print_kind(out, "embedding", weights->embedding);
+    print_kind(out, "output", weights->output);
+    print_kind(out, "attention", weights->attention);
+    print_kind(out, "dense MLP", weights->dense);
+    print_kind(out, "experts", weights->experts);
+    print_kind(out, "shared expert", weights->shared_expert);
+    print_kind(out, "router", weights->router);
+    print_kind(out, "norms, biases", weights->norms);
+    print_kind(out, "KV cache", memory->kv_bytes);
+    print_kind(out, "activations", memory->workspace_bytes);
+    fprintf(out, "  %-16s %12s of %s available; the KV cache holds %" PRId64 " tokens\n", "total",
+            memory_plan_format(memory->total, text, sizeof text),
+            memory_plan_format(memory_plan_available(), free_text, sizeof free_text), positions);
+}
+
+enum status memory_plan_check(const struct model_memory *memory, int64_t positions) {
+    char weights[32], kv[32], rest[32], total[32], available_text[32];
+    int64_t available = memory_plan_available();
+    memory_plan_format(memory->weights.total, weights, sizeof weights);
+    memory_plan_format(memory->kv_bytes, kv, sizeof kv);
+    memory_plan_format(memory->workspace_bytes, rest, sizeof rest);
+    memory_plan_format(memory->total, total, sizeof total);
+    memory_plan_format(available, available_text, sizeof available_text);
+    LOG_INFO("memory plan: weights %s, KV cache %s (%" PRId64
+             " tokens), activations %s; total %s of %s available",
+             weights, kv, positions, rest, total, available_text);
+    if (memory->total <= available)
+        return STATUS_OK;
+    LOG_ERROR("memory plan: expected at most %s, got %s: take more ranks, --dtype bfloat16, or a "
+              "smaller --max-model-len",
+              available_text, total);
+    return STATUS_NO_MEMORY;
+}
