@@ -5,11 +5,24 @@
 #include <stdint.h>
 #include <string.h>
 
-/* ln 2 in two parts; the first has 12 zero bits at its end, so k * LN2_HIGH is exact. */
-#define LN2_HIGH 0x1.62e42fefa3000p-1
-#define LN2_LOW 0x1.3de6af278ece6p-42
-#define LOG2_E 0x1.71547652b82fep+0
+/* ln 2 in two parts; the first ends in 17 zero bits, so its product with an integer below 2^17 is
+ * exact. */
+#define LN2_HIGH 0x1.62e42fefa0000p-1
+#define LN2_LOW 0x1.cf79abc9e3b3ap-40
+#define STEPS_PER_UNIT 0x1.71547652b82fep+5 /* 32 / ln 2 */
+#define ROUNDER 0x1.8p52
 #define SQRT_2 0x1.6a09e667f3bcdp+0
+
+/* 2^(j / 32). */
+static const double root_of_two[32] = {
+    0x1.0000000000000p+0, 0x1.059b0d3158574p+0, 0x1.0b5586cf9890fp+0, 0x1.11301d0125b51p+0,
+    0x1.172b83c7d517bp+0, 0x1.1d4873168b9aap+0, 0x1.2387a6e756238p+0, 0x1.29e9df51fdee1p+0,
+    0x1.306fe0a31b715p+0, 0x1.371a7373aa9cbp+0, 0x1.3dea64c123422p+0, 0x1.44e086061892dp+0,
+    0x1.4bfdad5362a27p+0, 0x1.5342b569d4f82p+0, 0x1.5ab07dd485429p+0, 0x1.6247eb03a5585p+0,
+    0x1.6a09e667f3bcdp+0, 0x1.71f75e8ec5f74p+0, 0x1.7a11473eb0187p+0, 0x1.82589994cce13p+0,
+    0x1.8ace5422aa0dbp+0, 0x1.93737b0cdc5e5p+0, 0x1.9c49182a3f090p+0, 0x1.a5503b23e255dp+0,
+    0x1.ae89f995ad3adp+0, 0x1.b7f76f2fb5e47p+0, 0x1.c199bdd85529cp+0, 0x1.cb720dcef9069p+0,
+    0x1.d5818dcfba487p+0, 0x1.dfc97337b9b5fp+0, 0x1.ea4afa2a490dap+0, 0x1.f50765b6e4540p+0};
 
 static double from_bits(uint64_t bits) {
     double value;
@@ -39,25 +52,19 @@ double sampler_math_log(double x) {
     return exponent * LN2_HIGH + (2.0 * s + (tail + exponent * LN2_LOW));
 }
 
-/* x = k ln 2 + r with |r| <= ln(2) / 2; Taylor to r^13 leaves less than 2^-57. */
+/* x = (32 k + j) ln(2) / 32 + r with |r| <= ln(2) / 64, so e^x = 2^k 2^(j/32) e^r; Taylor to r^6
+ * leaves less than 2^-57. Adding and taking away 1.5 2^52 rounds to the nearest integer. */
 double sampler_math_exp(double x) {
     if (x < -700.0)
         return 0.0;
-    double scaled = x * LOG2_E;
-    int32_t k = (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-    double r = (x - (double)k * LN2_HIGH) - (double)k * LN2_LOW;
-    double series = 1.0 / 6227020800;
-    series = series * r + 1.0 / 479001600;
-    series = series * r + 1.0 / 39916800;
-    series = series * r + 1.0 / 3628800;
-    series = series * r + 1.0 / 362880;
-    series = series * r + 1.0 / 40320;
-    series = series * r + 1.0 / 5040;
-    series = series * r + 1.0 / 720;
-    series = series * r + 1.0 / 120;
-    series = series * r + 1.0 / 24;
-    series = series * r + 1.0 / 6;
-    series = series * r + 0.5;
-    double value = 1.0 + (r + r * r * series);
-    return value * from_bits((uint64_t)(k + 1023) << 52);
+    double steps = (x * STEPS_PER_UNIT + ROUNDER) - ROUNDER;
+    int32_t index = (int32_t)steps;
+    double r = (x - steps * (LN2_HIGH / 32)) - steps * (LN2_LOW / 32);
+    double square = r * r;
+    double low = 0.5 + r * (1.0 / 6);
+    double high = (1.0 / 24) + r * (1.0 / 120) + square * (1.0 / 720);
+    double series = r + square * (low + square * high);
+    double root = root_of_two[index & 31];
+    double scale = from_bits((uint64_t)((index >> 5) + 1023) << 52);
+    return (root + root * series) * scale;
 }

@@ -86,9 +86,11 @@ static void heap_sort(uint64_t *list, int32_t count) {
     }
 }
 
-/* Greatest first, a byte a pass; a pass over a byte that all share is left out. */
-static void radix_sort(struct candidates *candidates) {
-    for (int shift = 0; shift < 64; shift += 8) {
+/* Greatest first, a byte a pass from `lowest_bit` up; a pass over a byte that all share is left
+ * out.
+ */
+static void radix_sort(struct candidates *candidates, int lowest_bit) {
+    for (int shift = lowest_bit; shift < 64; shift += 8) {
         int32_t start[256] = {0};
         for (int32_t i = 0; i < candidates->count; i++)
             start[255 - (candidates->list[i] >> shift & 255)]++;
@@ -110,11 +112,12 @@ static void radix_sort(struct candidates *candidates) {
     }
 }
 
-static void sort(struct candidates *candidates) {
+/* `ids_ascend`: the list is in the order of ids, which the radix sort keeps among equal logits. */
+static void sort(struct candidates *candidates, bool ids_ascend) {
     if (candidates->count <= HEAP_SORT_MAX)
         heap_sort(candidates->list, candidates->count);
     else
-        radix_sort(candidates);
+        radix_sort(candidates, ids_ascend ? 32 : 0);
 }
 
 /* The k first of the order, sorted; fewer if fewer are above -infinity. Ids ascend, so a later
@@ -137,7 +140,7 @@ static void select_top_k(const float *logits, int32_t vocabulary, int32_t k,
         least = unpack(heap[0]).value;
     }
     candidates->count = count;
-    sort(candidates);
+    sort(candidates, false);
 }
 
 /* How far below the greatest, in tempered units: 0 or more. */
@@ -184,7 +187,7 @@ static double select_for_top_p(const float *logits, int32_t vocabulary, double t
             candidates->list[count++] = pack(logits[id], id);
     }
     candidates->count = count;
-    sort(candidates);
+    sort(candidates, true);
     return total;
 }
 
