@@ -1,0 +1,37 @@
+/* The support: the ids that top_k, top_p and min_p leave to choose from. All three keep a prefix of
+ * one order, greater logit first and lower id first among equals, so the support of a whole
+ * vocabulary is said by its last member, and a rank that holds a shard of the vocabulary needs no
+ * more than that to draw its part. */
+#ifndef MOEBIUS_RUNTIME_SAMPLER_SUPPORT_H
+#define MOEBIUS_RUNTIME_SAMPLER_SUPPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/sampling_params.h"
+
+/* An id with logit x is in the support if x > value, or x == value and id <= this id. NaN and
+ * -infinity never are. The open border, {-INFINITY, -1}, keeps everything else. */
+struct sampler_border {
+    float value;
+    int32_t id;
+};
+
+/* Working memory for sampler_support_border, to be aligned to MEMORY_ALIGNMENT. Local. */
+size_t sampler_support_scratch_bytes(int32_t vocabulary);
+
+/* The border of the support of `logits` [vocabulary], f32, bias and penalties already applied,
+ * temperature not yet (params->temperature > 0). In this order, all borders with ties to the lower
+ * id:
+ *   top_k  the k first of the order;
+ *   top_p  of those, weighted exp((logit - greatest) / temperature), the shortest prefix whose sum
+ *          reaches top_p times the sum of all (so at least one). The latter is summed in double, in
+ *          the order's direction where top_k cut something off, by ascending id where not; the
+ *          prefix is always summed in the order's direction. Weights below e^-700 are 0;
+ *   min_p  all with logit >= greatest + temperature log(min_p), in double; ties are all kept.
+ * Infinite logits: +infinity outweighs all else. No allocation, no errors. Local. */
+struct sampler_border sampler_support_border(const struct sampling_params *params,
+                                             const float *logits, int32_t vocabulary,
+                                             void *scratch);
+
+#endif
