@@ -5,16 +5,28 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
+#include "kernels/ref_attention.h"
 #include "kernels/ref_gemm.h"
+#include "kernels/ref_ops.h"
 #include "kernels/weight_pack.h"
 
 static const struct kernel_ops kernel_ops_reference = {
     .name = "reference",
     .panel = 2,
     .weight_pack = weight_pack_panels,
+    .embedding = ref_ops_embedding,
+    .rmsnorm = ref_ops_rmsnorm,
+    .head_norm = ref_ops_head_norm,
+    .rope = ref_ops_rope,
+    .clamp = ref_ops_clamp,
     .gemm = ref_gemm_gemm,
     .expert_gate_up = ref_gemm_expert_gate_up,
     .expert_down = ref_gemm_expert_down,
+    .router = ref_ops_router,
+    .combine = ref_ops_combine,
+    .add = ref_ops_add,
+    .kv_store = ref_ops_kv_store,
+    .attention = ref_attention_attention,
 };
 
 static const struct kernel_ops *const ops_of_isa[CPU_ISA_COUNT] = {
