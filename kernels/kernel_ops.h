@@ -232,9 +232,13 @@ struct attention_args {
     enum dtype out_dtype;
 };
 
+struct gemm_micro; /* kernels/gemm_micro.h */
+
 struct kernel_ops {
     const char *name;
-    int32_t panel; /* rows of a packed panel: weight_describe copies it */
+    int32_t panel; /* rows of a packed panel, even: weight_describe copies it */
+    const struct gemm_micro
+        *micro; /* what cpu_gemm.c and probe.c run on; NULL: they are not used */
     void (*weight_pack)(const struct weight *weight, const struct weight_piece *piece);
     void (*embedding)(const struct kernels *kernels, const struct embedding_args *args);
     void (*rmsnorm)(const struct kernels *kernels, const struct rmsnorm_args *args);

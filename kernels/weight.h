@@ -36,6 +36,33 @@ enum weight_part { WEIGHT_PART_ONLY, WEIGHT_PART_GATE, WEIGHT_PART_UP };
 void weight_describe(const struct kernels *kernels, enum weight_form form, enum dtype dtype,
                      int32_t groups, int32_t rows, int32_t columns, struct weight *weight);
 
+/* Elements of one packed panel: its rows times its columns, bf16 columns rounded up to a pair.
+ * Local.
+ */
+static inline int64_t weight_panel_elements(const struct weight *weight) {
+    int64_t columns = weight->dtype == DTYPE_BF16 ? (weight->columns + 1) & ~1 : weight->columns;
+    return columns * weight->panel;
+}
+
+/* Where element (row, column) stands inside its group, in elements. WEIGHT_ROWS: row-major.
+ * Otherwise panels of `panel` rows, one after another; inside a panel f32 is [columns][panel] and
+ * bf16 [ceil(columns / 2)][panel][2]. A WEIGHT_GATED panel holds panel / 2 gate rows, then the up
+ * rows of the same numbers. Local. */
+static inline int64_t weight_element(const struct weight *weight, enum weight_part part,
+                                     int32_t row, int32_t column) {
+    if (weight->form == WEIGHT_ROWS)
+        return (int64_t)row * weight->columns + column;
+    int32_t share = weight->form == WEIGHT_GATED ? weight->panel / 2 : weight->panel;
+    int64_t base = row / share * weight_panel_elements(weight);
+    int32_t lane = row % share + (part == WEIGHT_PART_UP ? share : 0);
+    if (weight->dtype == DTYPE_BF16)
+        return base + ((int64_t)(column / 2) * weight->panel + lane) * 2 + column % 2;
+    return base + (int64_t)column * weight->panel + lane;
+}
+
+/* Panels of one group (1 for WEIGHT_ROWS). Local. */
+int32_t weight_panels(const struct weight *weight);
+
 /* Bytes that `data` must have; a multiple of 64. Local. */
 size_t weight_bytes(const struct weight *weight);
 

@@ -1,0 +1,65 @@
+/* The visible list: one ops table for each instruction set. A new backend is a file of its own and
+ * a table here. */
+#include "kernels/kernel_ops.h"
+
+#include "kernels/base/check.h"
+#include "kernels/base/log.h"
+#include "kernels/base/memory.h"
+#include "kernels/ref_attention.h"
+#include "kernels/ref_gemm.h"
+#include "kernels/ref_ops.h"
+#include "kernels/weight_pack.h"
+
+static const struct kernel_ops kernel_ops_reference = {
+    .name = "reference",
+    .panel = 2,
+    .weight_pack = weight_pack_panels,
+    .embedding = ref_ops_embedding,
+    .rmsnorm = ref_ops_rmsnorm,
+    .head_norm = ref_ops_head_norm,
+    .rope = ref_ops_rope,
+    .clamp = ref_ops_clamp,
+    .gemm = ref_gemm_gemm,
+    .expert_gate_up = ref_gemm_expert_gate_up,
+    .expert_down = ref_gemm_expert_down,
+    .router = ref_ops_router,
+    .combine = ref_ops_combine,
+    .add = ref_ops_add,
+    .kv_store = ref_ops_kv_store,
+    .attention = ref_attention_attention,
+};
+
+static const struct kernel_ops *const ops_of_isa[CPU_ISA_COUNT] = {
+    [CPU_ISA_REFERENCE] = &kernel_ops_reference,   [CPU_ISA_BASELINE] = &kernel_ops_reference,
+    [CPU_ISA_AVX2] = &kernel_ops_reference,        [CPU_ISA_AVX512] = &kernel_ops_reference,
+    [CPU_ISA_AVX512_BF16] = &kernel_ops_reference,
+};
+
+enum status kernels_init(struct kernels *kernels, enum cpu_isa isa, int32_t threads) {
+    if (!cpu_isa_supported(isa)) {
+        LOG_ERROR("cpu isa: this machine or build cannot run %s, best is %s", cpu_isa_name(isa),
+                  cpu_isa_name(cpu_isa_best()));
+        return STATUS_UNSUPPORTED;
+    }
+    void *scratch = NULL;
+    struct thread_pool *pool = NULL;
+    size_t scratch_bytes = (size_t)threads * KERNELS_SCRATCH_BYTES;
+    RETURN_IF_ERROR(memory_acquire("kernel scratch", scratch_bytes, &scratch));
+    enum status status = thread_pool_create(threads, &pool);
+    if (status != STATUS_OK) {
+        memory_release(scratch, scratch_bytes);
+        return status;
+    }
+    ASSERT(ops_of_isa[isa] != NULL);
+    *kernels = (struct kernels){ops_of_isa[isa], isa, pool, scratch};
+    return STATUS_OK;
+}
+
+void kernels_deinit(struct kernels *kernels) {
+    if (kernels->pool == NULL)
+        return;
+    size_t threads = (size_t)thread_pool_threads(kernels->pool);
+    thread_pool_destroy(kernels->pool);
+    memory_release(kernels->scratch, threads * KERNELS_SCRATCH_BYTES);
+    *kernels = (struct kernels){0};
+}
