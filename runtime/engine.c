@@ -322,7 +322,7 @@ static enum status choose_token(struct engine *engine, struct running_request *r
         RETURN_IF_ERROR(sampler_state_push(running->state, token->id));
     if (sampling->logprobs >= 0) {
         sampler_logprobs(logits, engine->spec.vocabulary, token->id, sampling->logprobs,
-                                 &engine->logprobs);
+                         &engine->logprobs);
         token->logprobs = &engine->logprobs;
     }
     return STATUS_OK;

@@ -260,6 +260,13 @@ void model_weights_deinit(struct model_weights *weights) {
     *weights = (struct model_weights){0};
 }
 
+int64_t model_weights_elements(const struct model_weights *weights) {
+    int64_t elements = 0;
+    for (int32_t i = 0; i < weights->item_count; i++)
+        elements += (int64_t)weights->items[i].rows * weights->items[i].columns;
+    return elements;
+}
+
 /* Takes the region and walks again, so that every pointer and every item points into it. */
 static enum status place(struct model_weights *weights, const struct kernels *kernels) {
     void *region;

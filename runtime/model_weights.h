@@ -54,6 +54,10 @@ enum status model_weights_describe(const struct model_spec *spec, const struct f
                                    struct model_weights *weights);
 void model_weights_deinit(struct model_weights *weights);
 
+/* How many numbers the described tensors hold together (a tied output is not counted twice). Local.
+ */
+int64_t model_weights_elements(const struct model_weights *weights);
+
 /* What is wrong between the description and a checkpoint. Names are reported through `report` when
  * it is not NULL. */
 struct weights_mismatch {

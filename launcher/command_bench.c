@@ -1,0 +1,272 @@
+/* moebius bench latency: prefill (ppN) and decode (tgN) of one sequence, as tokens a second and as
+ * shares of what this machine can do, measured in the same run: the multiply-add peak of the
+ * kernels for prefill, read bandwidth over the bytes that a token must touch for decode. */
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/probe.h"
+#include "launcher/commands.h"
+#include "launcher/engine_flags.h"
+#include "runtime/json_writer.h"
+
+#define REPETITIONS_MAX 100
+
+struct bench_flags {
+    struct engine_flags engine;
+    int32_t prompt, generated, repetitions;
+    bool json;
+};
+
+/* One row of the table. */
+struct bench_row {
+    char test[16]; /* "pp512", "tg64" */
+    int32_t tokens;
+    double seconds[REPETITIONS_MAX];
+    double rate, rate_sd; /* tokens a second */
+    double work;          /* a second: flop (prefill) or bytes (decode) */
+    double limit;         /* of this machine, the same unit */
+};
+
+/* ---- what a token costs ---- */
+
+/* Bytes of weights and KV that one decode step at `position` must read. */
+static double bytes_touched(const struct engine *engine, double position) {
+    const struct model *model = engine_model(engine);
+    const struct model_spec *spec = engine_spec(engine);
+    const struct weight_bytes_by_kind *bytes = &model->weights.bytes;
+    double experts = 0.0;
+    if (spec->moe.router.experts > 0)
+        experts = (double)bytes->experts * spec->moe.router.top_k / spec->moe.router.experts;
+    double output = (double)(spec->tied_embedding ? bytes->embedding : bytes->output);
+    double kv = position * 2.0 * spec->layers * spec->attention.kv_heads *
+                spec->attention.head_dim * (double)dtype_bytes(model->kv.shape.dtype);
+    return output +
+           (double)(bytes->attention + bytes->dense + bytes->router + bytes->shared_expert +
+                    bytes->norms) +
+           experts + kv;
+}
+
+/* Multiplications and additions of a prefill of `tokens` positions with the logits of the last. */
+static double prefill_flop(const struct engine *engine, double tokens) {
+    const struct model_spec *spec = engine_spec(engine);
+    const struct attention_spec *attention = &spec->attention;
+    double hidden = spec->hidden, heads = (double)attention->heads * attention->head_dim;
+    double per_token = 0.0;
+    for (int32_t i = 0; i < spec->layers; i++) {
+        per_token += hidden * (2.0 * heads + 2.0 * attention->kv_heads * attention->head_dim);
+        if (spec->layer[i].moe)
+            per_token += hidden * spec->moe.router.experts +
+                         3.0 * hidden *
+                             (spec->moe.router.top_k * (double)spec->moe.expert_intermediate +
+                              spec->moe.shared_intermediate);
+        else
+            per_token += 3.0 * hidden * spec->dense_intermediate;
+    }
+    double attended = 2.0 * heads * spec->layers * tokens * (tokens + 1.0) / 2.0;
+    return 2.0 * (per_token * tokens + attended + hidden * spec->vocabulary);
+}
+
+/* ---- runs ---- */
+
+struct run_clock {
+    int64_t last_ns;
+};
+
+static void ignore_token(void *context, const struct engine_token *token) {
+    (void)token;
+    ((struct run_clock *)context)->last_ns = clock_now_ns();
+}
+
+/* Prefills `prompt` tokens and generates `generated`; tells the seconds up to the first token and
+ * from there to the last. */
+static enum status run_once(struct engine *engine, int32_t prompt, int32_t generated,
+                            double *prefill_seconds, double *decode_seconds) {
+    int32_t *tokens = malloc(sizeof *tokens * (size_t)prompt);
+    if (tokens == NULL)
+        return STATUS_NO_MEMORY;
+    for (int32_t i = 0; i < prompt; i++)
+        tokens[i] = (int32_t)(((int64_t)i * 7919 + 13) % engine_spec(engine)->vocabulary);
+    struct engine_request request = {.prompt = tokens,
+                                     .prompt_count = prompt,
+                                     .sampling = sampling_params_default(),
+                                     .max_tokens = generated,
+                                     .ignore_eos = true};
+    int32_t handle;
+    enum status status = engine_submit(engine, &request, &handle);
+    free(tokens);
+    RETURN_IF_ERROR(status);
+    struct run_clock run_clock = {0};
+    struct engine_listener listener = {.token = ignore_token, .context = &run_clock};
+    int64_t start = clock_now_ns(), first = 0;
+    while (engine_running(engine) > 0) {
+        RETURN_IF_ERROR(engine_step(engine, &listener));
+        if (first == 0 && run_clock.last_ns != 0)
+            first = run_clock.last_ns;
+    }
+    *prefill_seconds = (double)(first - start) * 1e-9;
+    *decode_seconds = (double)(run_clock.last_ns - first) * 1e-9;
+    return STATUS_OK;
+}
+
+/* Mean and standard deviation of the rates of the repetitions. */
+static void summarise(struct bench_row *row, int32_t repetitions, double work_per_run) {
+    double sum = 0.0, square = 0.0, seconds = 0.0;
+    for (int32_t i = 0; i < repetitions; i++) {
+        double rate = row->tokens / row->seconds[i];
+        sum += rate;
+        square += rate * rate;
+        seconds += row->seconds[i];
+    }
+    row->rate = sum / repetitions;
+    double variance = square / repetitions - row->rate * row->rate;
+    row->rate_sd = variance > 0.0 ? sqrt(variance) : 0.0;
+    row->work = work_per_run * repetitions / seconds;
+}
+
+static enum status bench_prefill(struct engine *engine, const struct bench_flags *flags,
+                                 struct bench_row *row) {
+    *row = (struct bench_row){.tokens = flags->prompt};
+    snprintf(row->test, sizeof row->test, "pp%d", flags->prompt);
+    double before = probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine));
+    for (int32_t i = -1; i < flags->repetitions; i++) { /* the first run warms up */
+        double prefill, decode;
+        RETURN_IF_ERROR(run_once(engine, flags->prompt, 1, &prefill, &decode));
+        row->seconds[i < 0 ? 0 : i] = prefill;
+    }
+    double after = probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine));
+    row->limit = before > after ? before : after;
+    summarise(row, flags->repetitions, prefill_flop(engine, flags->prompt));
+    return STATUS_OK;
+}
+
+static enum status bench_decode(struct engine *engine, const struct bench_flags *flags,
+                                struct bench_row *row) {
+    *row = (struct bench_row){.tokens = flags->generated};
+    snprintf(row->test, sizeof row->test, "tg%d", flags->generated);
+    double touched = bytes_touched(engine, flags->generated / 2.0);
+    double before = probe_read_bandwidth(engine_kernels(engine), (size_t)touched);
+    for (int32_t i = -1; i < flags->repetitions; i++) {
+        double prefill, decode;
+        RETURN_IF_ERROR(run_once(engine, 1, flags->generated + 1, &prefill, &decode));
+        row->seconds[i < 0 ? 0 : i] = decode;
+    }
+    double after = probe_read_bandwidth(engine_kernels(engine), (size_t)touched);
+    row->limit = before > after ? before : after;
+    summarise(row, flags->repetitions, touched * flags->generated);
+    return STATUS_OK;
+}
+
+/* ---- output ---- */
+
+static void print_table(const struct engine *engine, const struct bench_row *rows, int32_t count) {
+    const struct kernels *kernels = engine_kernels(engine);
+    printf("| model | type | isa | threads | test | tokens/s | of this machine |\n");
+    printf("|---|---|---|---|---|---|---|\n");
+    for (int32_t i = 0; i < count; i++) {
+        bool prefill = rows[i].test[0] == 'p';
+        printf("| %s | %s | %s | %d | %s | %.2f ± %.2f | %.0f %% of %.1f %s |\n",
+               engine_spec(engine)->family, dtype_name(engine_dtype_used(engine)),
+               cpu_isa_name(kernels->isa), thread_pool_threads(kernels->pool), rows[i].test,
+               rows[i].rate, rows[i].rate_sd, 100.0 * rows[i].work / rows[i].limit,
+               rows[i].limit * 1e-9, prefill ? "GFLOP/s multiply-add peak" : "GB/s read bandwidth");
+    }
+}
+
+static void print_json(const struct engine *engine, const struct bench_row *rows, int32_t count,
+                       int32_t repetitions) {
+    struct json_writer json = {.out = stdout};
+    json_writer_begin_object(&json, NULL);
+    json_writer_text(&json, "family", engine_spec(engine)->family);
+    json_writer_text(&json, "dtype", dtype_name(engine_dtype_used(engine)));
+    json_writer_text(&json, "isa", cpu_isa_name(engine_kernels(engine)->isa));
+    json_writer_integer(&json, "threads", thread_pool_threads(engine_kernels(engine)->pool));
+    json_writer_integer(&json, "weight_bytes", engine_model(engine)->weights.bytes.total);
+    json_writer_begin_array(&json, "rows");
+    for (int32_t i = 0; i < count; i++) {
+        json_writer_begin_object(&json, NULL);
+        json_writer_text(&json, "test", rows[i].test);
+        json_writer_integer(&json, "tokens", rows[i].tokens);
+        json_writer_number(&json, "tokens_per_second", rows[i].rate);
+        json_writer_number(&json, "tokens_per_second_sd", rows[i].rate_sd);
+        json_writer_text(&json, "unit", rows[i].test[0] == 'p' ? "flop/s" : "bytes/s");
+        json_writer_number(&json, "reached", rows[i].work);
+        json_writer_number(&json, "machine", rows[i].limit);
+        json_writer_number(&json, "share", rows[i].work / rows[i].limit);
+        json_writer_begin_array(&json, "seconds");
+        for (int32_t r = 0; r < repetitions; r++)
+            json_writer_number(&json, NULL, rows[i].seconds[r]);
+        json_writer_end_array(&json);
+        json_writer_end_object(&json);
+    }
+    json_writer_end_array(&json);
+    json_writer_end_object(&json);
+    printf("\n");
+}
+
+static enum status bench_latency(const struct bench_flags *flags,
+                                 const struct engine_options *options) {
+    struct engine *engine;
+    RETURN_IF_ERROR(engine_create(options, &engine));
+    struct bench_row rows[2];
+    int32_t count = 0;
+    enum status status = STATUS_OK;
+    if (flags->prompt > 0)
+        status = bench_prefill(engine, flags, &rows[count++]);
+    if (status == STATUS_OK && flags->generated > 0)
+        status = bench_decode(engine, flags, &rows[count++]);
+    if (status == STATUS_OK) {
+        if (flags->json)
+            print_json(engine, rows, count, flags->repetitions);
+        else
+            print_table(engine, rows, count);
+    }
+    engine_destroy(engine);
+    return status;
+}
+
+#define BENCH_ENTRIES 5
+
+enum status command_bench(int argc, char **argv) {
+    struct bench_flags flags = {
+        .engine = engine_flags_default(), .prompt = 512, .generated = 64, .repetitions = 3};
+    struct option_entry entries[BENCH_ENTRIES + ENGINE_FLAGS_ENTRIES] = {
+        {.kind = OPTION_HEADING, .name = "Measurement"},
+        {OPTION_INT, "prompt", &flags.prompt, "N", "tokens of prefill (ppN); 0: none; default 512",
+         0, 65536},
+        {OPTION_INT, "generate", &flags.generated, "N",
+         "tokens of decode (tgN); 0: none; default 64", 0, 65536},
+        {OPTION_INT, "repetitions", &flags.repetitions, "N", "default 3", 1, REPETITIONS_MAX},
+        {OPTION_FLAG, "json", &flags.json, NULL, "one JSON object instead of the table", 0, 0},
+    };
+    struct option_command command = {
+        .name = "bench",
+        .usage = "latency [options]",
+        .summary = "Measures prefill and decode of one sequence and prints tokens/s with the share "
+                   "of this machine's\nmultiply-add peak (prefill) and read bandwidth (decode), "
+                   "both measured in the same run.",
+        .entries = entries,
+        .count = engine_flags_entries(&flags.engine, entries, BENCH_ENTRIES)};
+    int operand, help;
+    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
+    if (help) {
+        options_help(&command);
+        return STATUS_OK;
+    }
+    if (operand + 1 != argc || strcmp(argv[operand], "latency") != 0) {
+        LOG_ERROR("bench: expected 'latency', got '%s'",
+                  operand < argc ? argv[operand] : "nothing");
+        return STATUS_USAGE;
+    }
+    struct engine_options options;
+    char folder[FLAGS_PATH_MAX];
+    RETURN_IF_ERROR(engine_flags_resolve(&flags.engine, &options, folder));
+    int32_t longest = flags.prompt > flags.generated ? flags.prompt : flags.generated;
+    if (options.positions == 0)
+        options.positions = longest + 3;
+    return bench_latency(&flags, &options);
+}

@@ -1,0 +1,13 @@
+/* The commands of the program. Each gets argv from its own name on and returns a status; it has
+ * logged why when that is not STATUS_OK. */
+#ifndef MOEBIUS_LAUNCHER_COMMANDS_H
+#define MOEBIUS_LAUNCHER_COMMANDS_H
+
+#include "kernels/base/status.h"
+
+enum status command_generate(int argc, char **argv);
+enum status command_tokenize(int argc, char **argv);
+enum status command_inspect(int argc, char **argv);
+enum status command_bench(int argc, char **argv);
+
+#endif

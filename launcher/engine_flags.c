@@ -1,0 +1,116 @@
+/* Shared flags: which model, in which type, on which instruction set and how many threads. */
+#define _GNU_SOURCE
+#include "launcher/engine_flags.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "launcher/model_folder.h"
+
+struct engine_flags engine_flags_default(void) {
+    return (struct engine_flags){.dtype = "auto",
+                                 .load_format = "auto",
+                                 .cpu_isa = "auto",
+                                 .log_level = "info",
+                                 .max_num_batched_tokens = 512};
+}
+
+int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *entries,
+                             int32_t count) {
+    const struct option_entry shared[ENGINE_FLAGS_ENTRIES] = {
+        {.kind = OPTION_HEADING, .name = "Model"},
+        {OPTION_STRING, "model", &flags->model, "DIR",
+         "a Hugging Face folder; default: the demo model", 0, 0},
+        {OPTION_STRING, "dtype", &flags->dtype, "TYPE",
+         "auto (the checkpoint's), float32 or bfloat16", 0, 0},
+        {OPTION_STRING, "load-format", &flags->load_format, "FORMAT",
+         "auto, or dummy: random weights of this shape", 0, 0},
+        {OPTION_INT, "max-model-len", &flags->max_model_len, "N",
+         "longest sequence, prompt and output", 2, INT32_MAX / 2},
+        {.kind = OPTION_HEADING, .name = "Machine"},
+        {OPTION_INT, "threads", &flags->threads, "N",
+         "compute threads; default: the CPUs this process may use", 1, THREAD_POOL_THREADS_MAX},
+        {OPTION_STRING, "cpu-isa", &flags->cpu_isa, "NAME",
+         "auto, baseline, avx2, avx512, avx512-bf16 or reference", 0, 0},
+        {OPTION_INT, "max-num-batched-tokens", &flags->max_num_batched_tokens, "N",
+         "rows of one step; default 512", 1, 65536},
+        {OPTION_STRING, "log-level", &flags->log_level, "LEVEL",
+         "error, warn, info, debug or trace", 0, 0},
+    };
+    memcpy(entries + count, shared, sizeof shared);
+    return count + ENGINE_FLAGS_ENTRIES;
+}
+
+/* The position of `value` in a NULL-terminated list of accepted spellings; STATUS_USAGE (logged) if
+ * it is not there. */
+static enum status choose(const char *flag, const char *value, const char *const *accepted,
+                          const char *expected, int32_t *index) {
+    for (int32_t i = 0; accepted[i] != NULL; i++) {
+        if (strcmp(accepted[i], value) == 0) {
+            *index = i;
+            return STATUS_OK;
+        }
+    }
+    LOG_ERROR("--%s: expected %s, got '%s'", flag, expected, value);
+    return STATUS_USAGE;
+}
+
+static enum status resolve_dtype(const char *name, enum engine_dtype *dtype) {
+    static const char *const names[] = {"auto",     "float32", "float", "f32",
+                                        "bfloat16", "bf16",    NULL};
+    static const enum engine_dtype values[] = {ENGINE_DTYPE_AUTO, ENGINE_DTYPE_F32,
+                                               ENGINE_DTYPE_F32,  ENGINE_DTYPE_F32,
+                                               ENGINE_DTYPE_BF16, ENGINE_DTYPE_BF16};
+    int32_t index;
+    RETURN_IF_ERROR(choose("dtype", name, names, "auto, float32 or bfloat16", &index));
+    *dtype = values[index];
+    return STATUS_OK;
+}
+
+static enum status resolve_isa(const char *name, enum cpu_isa *isa) {
+    if (strcmp(name, "auto") == 0) {
+        *isa = cpu_isa_best();
+        return STATUS_OK;
+    }
+    if (cpu_isa_parse(name, isa) == 0)
+        return STATUS_OK;
+    LOG_ERROR(
+        "--cpu-isa: expected auto, baseline, avx2, avx512, avx512-bf16 or reference, got '%s'",
+        name);
+    return STATUS_USAGE;
+}
+
+static int32_t allowed_cpus(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : count > THREAD_POOL_THREADS_MAX ? THREAD_POOL_THREADS_MAX : count;
+}
+
+enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
+                                 char *folder) {
+    static const char *const formats[] = {"auto", "safetensors", "dummy", NULL};
+    enum log_level level;
+    if (log_level_parse(flags->log_level, &level) != 0) {
+        LOG_ERROR("--log-level: expected error, warn, info, debug or trace, got '%s'",
+                  flags->log_level);
+        return STATUS_USAGE;
+    }
+    log_setup(level, 0);
+    *options =
+        (struct engine_options){.threads = flags->threads > 0 ? flags->threads : allowed_cpus(),
+                                .positions = flags->max_model_len,
+                                .requests = 1,
+                                .rows = flags->max_num_batched_tokens};
+    RETURN_IF_ERROR(resolve_dtype(flags->dtype, &options->dtype));
+    RETURN_IF_ERROR(resolve_isa(flags->cpu_isa, &options->isa));
+    int32_t format;
+    RETURN_IF_ERROR(
+        choose("load-format", flags->load_format, formats, "auto, safetensors or dummy", &format));
+    options->dummy_weights = format == 2;
+    RETURN_IF_ERROR(model_folder_resolve(flags->model, folder, FLAGS_PATH_MAX));
+    options->model_folder = folder;
+    return STATUS_OK;
+}

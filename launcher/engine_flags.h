@@ -1,0 +1,31 @@
+/* The flags that every command with a model shares, under the names that vLLM's users know. */
+#ifndef MOEBIUS_LAUNCHER_ENGINE_FLAGS_H
+#define MOEBIUS_LAUNCHER_ENGINE_FLAGS_H
+
+#include "launcher/options.h"
+#include "runtime/engine.h"
+
+struct engine_flags {
+    const char *model, *dtype, *load_format, *cpu_isa, *log_level;
+    int32_t threads, max_model_len, max_num_batched_tokens;
+};
+
+/* Every field unset. */
+struct engine_flags engine_flags_default(void);
+
+/* How many entries engine_flags_entries writes. */
+#define ENGINE_FLAGS_ENTRIES 10
+
+/* Appends the entries (headings included) to a command's table and returns the new count. */
+int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *entries,
+                             int32_t count);
+
+/* Turns the flags into engine options: names checked, the demo model filled in when none is given,
+ * threads from the CPUs that this process may use. *folder (FLAGS_PATH_MAX bytes) holds the model's
+ * path afterwards and must live as long as the options. Also sets the log level. STATUS_USAGE,
+ * STATUS_IO (logged). Local. */
+#define FLAGS_PATH_MAX 4096
+enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
+                                 char *folder);
+
+#endif
