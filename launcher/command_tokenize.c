@@ -1,0 +1,160 @@
+/* moebius tokenize: text to ids and back, one text or one JSON object a line. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "launcher/commands.h"
+#include "launcher/engine_flags.h"
+#include "launcher/generate_run.h"
+#include "launcher/model_folder.h"
+#include "runtime/json_lines.h"
+#include "runtime/json_writer.h"
+#include "runtime/tokenizer.h"
+
+struct tokenize_flags {
+    const char *model;
+    bool jsonl, decode, add_special, skip_special, plain_special;
+};
+
+/* Buffers that are used again for every line. */
+struct tokenize_run {
+    const struct tokenize_flags *flags;
+    struct tokenizer *tokenizer;
+    struct text_buffer text;
+    struct token_list ids;
+};
+
+static unsigned encode_flags(const struct tokenize_flags *flags, bool add_special) {
+    return (add_special ? (unsigned)TOKENIZER_ADD_SPECIAL : 0u) |
+           (flags->plain_special ? (unsigned)TOKENIZER_PLAIN_SPECIAL : 0u);
+}
+
+static enum status encode_line(struct tokenize_run *run, int64_t number, const char *line,
+                               size_t length) {
+    run->text.length = 0;
+    RETURN_IF_ERROR(json_lines_text("standard input", number, line, length, &run->text));
+    struct json_writer json = {.out = stdout};
+    json_writer_begin_object(&json, NULL);
+    static const char *const keys[2] = {"ids", "ids_with_special"};
+    for (int special = 0; special < 2; special++) {
+        run->ids.count = 0;
+        RETURN_IF_ERROR(tokenizer_encode(
+            run->tokenizer, run->text.data, run->text.length,
+            encode_flags(run->flags, special == 1 || run->flags->add_special), &run->ids));
+        json_writer_integers(&json, keys[special], run->ids.ids, run->ids.count);
+    }
+    json_writer_end_object(&json);
+    return STATUS_OK;
+}
+
+static enum status decode_line(struct tokenize_run *run, int64_t number, const char *line,
+                               size_t length) {
+    run->ids.count = 0;
+    RETURN_IF_ERROR(json_lines_ids("standard input", number, line, length, &run->ids));
+    struct json_writer json = {.out = stdout};
+    json_writer_begin_object(&json, NULL);
+    static const char *const keys[2] = {"text", "text_skip_special"};
+    for (int skip = 0; skip < 2; skip++) {
+        run->text.length = 0;
+        RETURN_IF_ERROR(tokenizer_decode(run->tokenizer, run->ids.ids, run->ids.count,
+                                         skip == 1 || run->flags->skip_special, &run->text));
+        json_writer_string(&json, keys[skip], run->text.data, run->text.length);
+    }
+    json_writer_end_object(&json);
+    return STATUS_OK;
+}
+
+static enum status run_lines(struct tokenize_run *run) {
+    char *line = NULL;
+    size_t capacity = 0;
+    enum status status = STATUS_OK;
+    for (int64_t number = 1; status == STATUS_OK; number++) {
+        ssize_t length = getline(&line, &capacity, stdin);
+        if (length < 0)
+            break;
+        if (line[strspn(line, " \t\r\n")] == '\0')
+            continue;
+        status = run->flags->decode ? decode_line(run, number, line, (size_t)length)
+                                    : encode_line(run, number, line, (size_t)length);
+        putchar('\n');
+    }
+    free(line);
+    return status;
+}
+
+static enum status run_one(struct tokenize_run *run, const char *operand) {
+    if (run->flags->decode) {
+        RETURN_IF_ERROR(generate_run_parse_ids(operand, &run->ids));
+        RETURN_IF_ERROR(tokenizer_decode(run->tokenizer, run->ids.ids, run->ids.count,
+                                         run->flags->skip_special, &run->text));
+        fwrite(run->text.data, 1, run->text.length, stdout);
+    } else {
+        RETURN_IF_ERROR(tokenizer_encode(run->tokenizer, operand, strlen(operand),
+                                         encode_flags(run->flags, run->flags->add_special),
+                                         &run->ids));
+        for (int64_t i = 0; i < run->ids.count; i++)
+            printf("%s%d", i > 0 ? " " : "", run->ids.ids[i]);
+    }
+    putchar('\n');
+    return STATUS_OK;
+}
+
+static enum status tokenize(const struct tokenize_flags *flags, const char *operand) {
+    char folder[FLAGS_PATH_MAX], path[FLAGS_PATH_MAX + 32];
+    RETURN_IF_ERROR(model_folder_resolve(flags->model, folder, sizeof folder));
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    struct tokenize_run run = {.flags = flags};
+    RETURN_IF_ERROR(tokenizer_load(path, &run.tokenizer));
+    enum status status = flags->jsonl ? run_lines(&run) : run_one(&run, operand);
+    if (status == STATUS_OK && fflush(stdout) != 0) {
+        LOG_ERROR("standard output: cannot write: %s", strerror(errno));
+        status = STATUS_IO;
+    }
+    tokenizer_destroy(run.tokenizer);
+    text_buffer_deinit(&run.text);
+    token_list_deinit(&run.ids);
+    return status;
+}
+
+enum status command_tokenize(int argc, char **argv) {
+    struct tokenize_flags flags = {0};
+    const struct option_entry entries[] = {
+        {OPTION_STRING, "model", &flags.model, "DIR",
+         "a folder with tokenizer.json; default: the demo model", 0, 0},
+        {OPTION_FLAG, "decode", &flags.decode, NULL, "ids to text", 0, 0},
+        {OPTION_FLAG, "jsonl", &flags.jsonl, NULL,
+         "standard input, a JSON object a line: {\"text\"} to {\"ids\", \"ids_with_special\"}; "
+         "with "
+         "--decode {\"ids\"} to {\"text\", \"text_skip_special\"}",
+         0, 0},
+        {OPTION_FLAG, "add-special-tokens", &flags.add_special, NULL,
+         "with the tokens that the tokenizer puts around a text (BOS, ...)", 0, 0},
+        {OPTION_FLAG, "skip-special-tokens", &flags.skip_special, NULL,
+         "with --decode: leaves special tokens out", 0, 0},
+        {OPTION_FLAG, "plain-special-tokens", &flags.plain_special, NULL,
+         "names of special tokens in the text are plain text", 0, 0},
+    };
+    struct option_command command = {
+        .name = "tokenize",
+        .usage = "[options] [TEXT | \"1 2 3\"]",
+        .summary = "Text to token ids and back, exactly as Hugging Face's tokenizers do it.",
+        .entries = entries,
+        .count = sizeof entries / sizeof entries[0]};
+    int operand, help;
+    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
+    if (help) {
+        options_help(&command);
+        return STATUS_OK;
+    }
+    if (argc - operand != (flags.jsonl ? 0 : 1)) {
+        LOG_ERROR("tokenize: expected %s, got %d operands",
+                  flags.jsonl ? "no operand beside --jsonl" : "one text (or ids with --decode)",
+                  argc - operand);
+        return STATUS_USAGE;
+    }
+    return tokenize(&flags, flags.jsonl ? NULL : argv[operand]);
+}

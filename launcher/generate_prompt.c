@@ -1,0 +1,125 @@
+/* Where a request's words become numbers, for moebius generate. */
+#include "launcher/generate_prompt.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "runtime/text_buffer.h"
+
+#define PROMPT_BYTES_MAX ((size_t)64 << 20)
+
+enum status generate_run_parse_ids(const char *text, struct token_list *ids) {
+    const char *at = text;
+    for (;;) {
+        at += strspn(at, " \t\r\n,");
+        if (*at == '\0')
+            break;
+        char *end;
+        errno = 0;
+        long id = strtol(at, &end, 10);
+        if (end == at || errno != 0 || id < 0 || id > INT32_MAX || strspn(end, " \t\r\n,") == 0) {
+            if (end == at || *end != '\0' || errno != 0 || id < 0 || id > INT32_MAX) {
+                LOG_ERROR("--token-ids: expected whole numbers from 0 on, got '%.40s'", at);
+                return STATUS_BAD_REQUEST;
+            }
+        }
+        RETURN_IF_ERROR(token_list_append(ids, (int32_t)id));
+        at = end;
+    }
+    if (ids->count == 0) {
+        LOG_ERROR("--token-ids: expected at least one id, got none");
+        return STATUS_BAD_REQUEST;
+    }
+    return STATUS_OK;
+}
+
+/* The whole of a file, or of standard input for "-". */
+static enum status read_file(const char *path, struct text_buffer *text) {
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
+    if (file == NULL) {
+        LOG_ERROR("--file: %s: cannot open: %s", path, strerror(errno));
+        return STATUS_IO;
+    }
+    char piece[65536];
+    size_t length;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && (length = fread(piece, 1, sizeof piece, file)) > 0) {
+        status = text_buffer_append(text, piece, length);
+        if (text->length > PROMPT_BYTES_MAX) {
+            LOG_ERROR("--file: %s: expected at most %zu bytes, got more", path, PROMPT_BYTES_MAX);
+            status = STATUS_BAD_REQUEST;
+        }
+    }
+    if (status == STATUS_OK && ferror(file)) {
+        LOG_ERROR("--file: %s: cannot read: %s", path, strerror(errno));
+        status = STATUS_IO;
+    }
+    if (file != stdin)
+        fclose(file);
+    return status;
+}
+
+static enum status encode_file(const char *path, const struct tokenizer *tokenizer,
+                               struct token_list *ids) {
+    struct text_buffer text = {0};
+    enum status status = read_file(path, &text);
+    if (status == STATUS_OK)
+        status = tokenizer_encode(tokenizer, text.data, text.length, TOKENIZER_ADD_SPECIAL, ids);
+    text_buffer_deinit(&text);
+    return status;
+}
+
+enum status generate_prompt_build(const struct generate_flags *flags, const char *folder,
+                                  const struct tokenizer *tokenizer, struct token_list *ids) {
+    (void)folder;
+    if (flags->token_ids != NULL)
+        return generate_run_parse_ids(flags->token_ids, ids);
+    if (flags->file != NULL)
+        return encode_file(flags->file, tokenizer, ids);
+    RETURN_IF_ERROR(tokenizer_encode(tokenizer, flags->prompt, strlen(flags->prompt),
+                                     TOKENIZER_ADD_SPECIAL, ids));
+    if (ids->count == 0) {
+        LOG_ERROR("prompt: expected at least one token, got an empty text");
+        return STATUS_BAD_REQUEST;
+    }
+    return STATUS_OK;
+}
+
+/* "ID=BIAS" */
+static enum status parse_bias(const char *text, struct sampling_params *sampling) {
+    char *end;
+    errno = 0;
+    long id = strtol(text, &end, 10);
+    if (end != text && *end == '=' && errno == 0 && id >= 0 && id <= INT32_MAX &&
+        sampling->bias_count < SAMPLING_BIAS_MAX) {
+        const char *number = end + 1;
+        float bias = strtof(number, &end);
+        if (end != number && *end == '\0') {
+            sampling->bias[sampling->bias_count++] =
+                (struct sampling_bias){.id = (int32_t)id, .bias = bias};
+            return STATUS_OK;
+        }
+    }
+    LOG_ERROR("--logit-bias: expected ID=BIAS, got '%s'", text);
+    return STATUS_USAGE;
+}
+
+enum status generate_prompt_sampling(const struct generate_flags *flags,
+                                     struct sampling_params *sampling) {
+    *sampling = sampling_params_default();
+    sampling->temperature = flags->temperature;
+    sampling->top_k = flags->top_k;
+    sampling->top_p = flags->top_p;
+    sampling->min_p = flags->min_p;
+    sampling->repetition_penalty = flags->repetition_penalty;
+    sampling->frequency_penalty = flags->frequency_penalty;
+    sampling->presence_penalty = flags->presence_penalty;
+    sampling->seed = flags->seed;
+    sampling->logprobs = flags->logprobs;
+    for (int32_t i = 0; i < flags->logit_bias.count; i++)
+        RETURN_IF_ERROR(parse_bias(flags->logit_bias.values[i], sampling));
+    return STATUS_OK;
+}

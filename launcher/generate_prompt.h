@@ -1,0 +1,20 @@
+/* From generate's flags to the engine's request: the prompt's ids and the sampling parameters. */
+#ifndef MOEBIUS_LAUNCHER_GENERATE_PROMPT_H
+#define MOEBIUS_LAUNCHER_GENERATE_PROMPT_H
+
+#include "launcher/generate_run.h"
+#include "runtime/sampling_params.h"
+#include "runtime/tokenizer.h"
+
+/* Appends the prompt's ids: of --token-ids, of --prompt or --file (with the special tokens that the
+ * tokenizer adds), or of --chat rendered by the model's own chat template. `tokenizer` may be NULL
+ * with --token-ids. Errors are logged. Local. */
+enum status generate_prompt_build(const struct generate_flags *flags, const char *folder,
+                                  const struct tokenizer *tokenizer, struct token_list *ids);
+
+/* Sampling parameters from the flags; ranges are the engine's to check. STATUS_USAGE for a
+ * malformed --logit-bias (logged). Local. */
+enum status generate_prompt_sampling(const struct generate_flags *flags,
+                                     struct sampling_params *sampling);
+
+#endif

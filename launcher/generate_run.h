@@ -1,0 +1,30 @@
+/* One request from text to text: what moebius generate does once its flags are known. */
+#ifndef MOEBIUS_LAUNCHER_GENERATE_RUN_H
+#define MOEBIUS_LAUNCHER_GENERATE_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "launcher/engine_flags.h"
+#include "runtime/token_list.h"
+
+struct generate_flags {
+    struct engine_flags engine;
+    const char *prompt, *chat, *system, *file, *token_ids; /* NULL: not given */
+    int32_t max_tokens, min_tokens, top_k, logprobs;
+    float temperature, top_p, min_p;
+    float repetition_penalty, frequency_penalty, presence_penalty;
+    uint64_t seed;
+    struct option_list stop, logit_bias;
+    bool ignore_eos, json, keep_special_tokens;
+    const char *dump_logits, *dump_routing;
+};
+
+/* Loads the model, encodes the prompt, streams the text to stdout (or prints one JSON object at the
+ * end), writes the dumps. Logs what went wrong. Local. */
+enum status generate_run(const struct generate_flags *flags);
+
+/* Parses "1 2 3" (white space or commas between) into ids. STATUS_BAD_REQUEST (logged). Local. */
+enum status generate_run_parse_ids(const char *text, struct token_list *ids);
+
+#endif
