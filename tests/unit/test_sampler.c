@@ -242,33 +242,31 @@ static int32_t draw_with_shared_noise(const struct sampling_params *params, cons
     return best.id;
 }
 
-/* Unfair: one id too few, or too many, in the support; a temperature 4 % off; noise that reuses
- * each position four times is fair on average but too even or too rough. */
+/* Draws from the support of `params`, made `extra` ids longer. */
+static int32_t draw_with_extra(const struct sampling_params *params, const float *logits,
+                               int64_t position, int32_t extra) {
+    struct sampler_border border = sampler_support_border(params, logits, SMALL, scratch);
+    struct sampling_params other = *params;
+    other.top_p = 1.0f;
+    other.top_k = extra;
+    for (int32_t id = 0; id < SMALL; id++)
+        other.top_k += logits[id] >= border.value;
+    return choose(&other, logits, SMALL, position);
+}
+
+/* Unfair: top_p stops one id too early. */
 static int32_t draw_one_short(const struct sampling_params *params, const float *logits,
                               int64_t position) {
-    static const float none = 1.0f;
-    struct sampling_params other = *params;
-    struct sampler_border border = sampler_support_border(params, logits, SMALL, scratch);
-    int32_t members = 0;
-    for (int32_t id = 0; id < SMALL; id++)
-        members += logits[id] >= border.value;
-    other.top_p = none;
-    other.top_k = members - 1;
-    return choose(&other, logits, SMALL, position);
+    return draw_with_extra(params, logits, position, -1);
 }
 
+/* Unfair: top_p stops one id too late. */
 static int32_t draw_one_over(const struct sampling_params *params, const float *logits,
                              int64_t position) {
-    struct sampling_params other = *params;
-    struct sampler_border border = sampler_support_border(params, logits, SMALL, scratch);
-    int32_t members = 0;
-    for (int32_t id = 0; id < SMALL; id++)
-        members += logits[id] >= border.value;
-    other.top_p = 1.0f;
-    other.top_k = members + 1;
-    return choose(&other, logits, SMALL, position);
+    return draw_with_extra(params, logits, position, 1);
 }
 
+/* Unfair by 4 % of the temperature. */
 static int32_t draw_warmer(const struct sampling_params *params, const float *logits,
                            int64_t position) {
     struct sampling_params other = *params;
@@ -276,6 +274,7 @@ static int32_t draw_warmer(const struct sampling_params *params, const float *lo
     return choose(&other, logits, SMALL, position);
 }
 
+/* Fair on average, but the draws are not independent. */
 static int32_t draw_each_position_four_times(const struct sampling_params *params,
                                              const float *logits, int64_t position) {
     return choose(params, logits, SMALL, position / 4);
@@ -290,7 +289,7 @@ static int compare_doubles_down(const void *a, const void *b) {
  * member is one whose weight is at least that of the last kept. */
 static void expected_probabilities(const struct sampling_params *params, const float *logits,
                                    double *probabilities) {
-    double sorted[SMALL], greatest = -INFINITY;
+    double sorted[SMALL], greatest = -(double)INFINITY;
     for (int i = 0; i < SMALL; i++)
         greatest = fmax(greatest, (double)logits[i]);
     for (int i = 0; i < SMALL; i++)
@@ -370,10 +369,7 @@ static void unfair_samplers_are_caught(void **state) {
     params.seed = 3;
     assert_true(fabs(chi_square_sigmas(draw, &params, logits)) < SIGMAS);
     for (size_t i = 0; i < sizeof(unfair) / sizeof(*unfair); i++) {
-        if (unfair[i] == draw_with_shared_noise)
-            params.top_p = 1.0f;
-        else
-            params.top_p = 0.9f;
+        params.top_p = unfair[i] == draw_with_shared_noise ? 1.0f : 0.9f;
         double sigmas = chi_square_sigmas(unfair[i], &params, logits);
         print_message("unfair sampler %zu: %.2f sigmas\n", i, sigmas);
         assert_true(sigmas > 2 * SIGMAS);

@@ -85,6 +85,10 @@ static void each_penalty_alone_is_off_at_its_default(void **state) {
     params.repetition_penalty = 2.0f;
     sampler_adjust(&params, counts, &row, adjusted);
     assert_memory_equal(adjusted, ((const float[]){0.5f, 0.5f, 1.0f}), sizeof(adjusted));
+    const float near_zero[] = {0.25f, -0.25f, 1.0f};
+    row.logits = near_zero;
+    sampler_adjust(&params, counts, &row, adjusted);
+    assert_memory_equal(adjusted, ((const float[]){0.125f, -0.5f, 1.0f}), sizeof(adjusted));
     sampler_state_destroy(counts);
 }
 

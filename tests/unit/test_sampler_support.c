@@ -104,6 +104,20 @@ static void odd_logits_have_a_defined_support(void **state) {
     assert_support(warm(2, 1, 0.5f), far, "100");
 }
 
+/* The floats next to the limit on either side: one is kept, the other is not. */
+static void min_p_is_exact_to_the_last_float(void **state) {
+    (void)state;
+    for (int i = 1; i < 100; i++) {
+        struct sampling_params params = warm(0, 1, (float)i * 0.01f);
+        double limit = log((double)params.min_p);
+        float logits[] = {nextafterf((float)limit, -INFINITY), (float)limit,
+                          nextafterf((float)limit, INFINITY), 0};
+        struct sampler_border border = border_of(&params, logits, 4);
+        for (int32_t id = 0; id < 4; id++)
+            assert_int_equal(within(border, logits, id), (double)logits[id] >= limit);
+    }
+}
+
 struct entry {
     float logit;
     int32_t id;
@@ -171,6 +185,7 @@ int main(void) {
         cmocka_unit_test(ties_at_a_border_go_to_the_lower_id),
         cmocka_unit_test(restrictions_act_in_order),
         cmocka_unit_test(odd_logits_have_a_defined_support),
+        cmocka_unit_test(min_p_is_exact_to_the_last_float),
         cmocka_unit_test(border_matches_a_plain_sort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
