@@ -58,7 +58,7 @@ static struct sampler_best best_noisy(const struct sampling_params *params,
                                       struct sampler_border border, const struct sampler_row *row) {
     const double inverse_temperature = 1.0 / (double)params->temperature;
     struct sampler_best best = nothing;
-    double to_beat = -INFINITY;
+    double to_beat = -(double)INFINITY;
     int32_t pair = -1;
     uint64_t bits[2] = {0, 0};
     for (int32_t i = 0; i < row->count; i++) {

@@ -35,7 +35,7 @@ static struct normaliser find_normaliser(const float *logits, int32_t vocabulary
 static struct sampler_logprob logprob_of(const float *logits, int32_t id,
                                          const struct normaliser *normaliser) {
     float logit = number(logits[id]);
-    double logprob = -INFINITY;
+    double logprob = -(double)INFINITY;
     if (logit > -INFINITY) {
         double gap =
             logit == normaliser->greatest ? 0.0 : (double)logit - (double)normaliser->greatest;
