@@ -42,12 +42,26 @@ enum tensor_role {
     ROLE_COUNT
 };
 
+/* What transformers' configuration class of a family assumes for a key that is missing. */
+struct family_defaults {
+    int32_t kv_heads;      /* num_key_value_heads; 0: as many as heads */
+    bool kv_heads_null_ok; /* null means as many as heads; else null is refused */
+    int32_t
+        head_dim; /* 0: hidden_size / num_attention_heads, also when null; else null is refused */
+    int32_t max_positions; /* max_position_embeddings */
+    double norm_epsilon;   /* rms_norm_eps */
+    double rope_theta;
+    int32_t bos_id, eos_id; /* -1: none */
+};
+
 struct family {
     const char *model_type;   /* "qwen3_moe" */
     const char *architecture; /* "Qwen3MoeForCausalLM" */
-    /* Fills in *spec (zeroed before; generic fields that all families share are filled by
-     * family_parse). Logs and returns STATUS_BAD_CONFIG or STATUS_UNSUPPORTED with file, field,
-     * expected, got. Local. */
+    struct family_defaults defaults;
+    /* Fills in what is the family's own in *spec: biases, norms, MLP or MoE, windows. The fields
+     * that all families share (sizes, heads, epsilon, rope, dtype, tokens) are there already; every
+     * layer is dense and sees all keys. Logs and returns STATUS_BAD_CONFIG or STATUS_UNSUPPORTED
+     * with file, field, expected, got. Local. */
     enum status (*parse)(const struct config_reader *config, struct model_spec *spec);
     /* Tensor names with %L for the layer and %E for the expert; NULL where the family has no such
      * tensor. */
@@ -64,6 +78,11 @@ const struct family *const *family_list(void);
  * model_type (an unknown one is refused by name with the list of known ones: STATUS_UNSUPPORTED)
  * and fills in and checks the whole spec. Local. */
 enum status family_parse(const char *folder, const struct family **family, struct model_spec *spec);
+
+/* The same for the text[size] of a config.json alone; `origin` stands for its path in messages. For
+ * tests and fuzzing. Local. */
+enum status family_parse_memory(const char *origin, const char *text, size_t size,
+                                const struct family **family, struct model_spec *spec);
 
 /* Writes the stored name of a role ("model.layers.3.mlp.experts.7.up_proj.weight"). layer and
  * expert are ignored where the pattern has none. The role must exist in the family. Local. */

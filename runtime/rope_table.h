@@ -9,9 +9,9 @@
  * factor; llama3 and yarn (Peng et al., arXiv 2309.00071): by bands. Local. */
 void rope_table_frequencies(const struct rope_spec *spec, float *inverse_frequencies);
 
-/* Fills table[position][rotary_dim] for positions [0, positions): rotary_dim/2 cosines, then as
- * many sines, both times attention_factor; the angle is the f32 product position * frequency.
- * Local. */
+/* Fills table[position][rotary_dim] for positions [0, positions), at least one: rotary_dim/2
+ * cosines, then as many sines, both times attention_factor; the angle is the f32 product position *
+ * frequency. Local. */
 void rope_table_fill(const struct rope_spec *spec, int32_t positions, float *table);
 
 #endif
