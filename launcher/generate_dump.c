@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/log.h"
-#include "runtime/safetensors.h"
+#include "runtime/safetensors_writer.h"
 
 static int32_t moe_layers_before(const struct model_spec *spec, int32_t layer) {
     int32_t count = 0;
