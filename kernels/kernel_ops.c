@@ -5,6 +5,8 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
+#include "kernels/cpu_gemm.h"
+#include "kernels/gemm_micro.h"
 #include "kernels/ref_attention.h"
 #include "kernels/ref_gemm.h"
 #include "kernels/ref_ops.h"
@@ -29,10 +31,96 @@ static const struct kernel_ops kernel_ops_reference = {
     .attention = ref_attention_attention,
 };
 
+static const struct kernel_ops kernel_ops_baseline = {
+    .name = "baseline",
+    .panel = 16,
+    .micro = &gemm_micro_baseline,
+    .weight_pack = weight_pack_panels,
+    .embedding = ref_ops_embedding,
+    .rmsnorm = ref_ops_rmsnorm,
+    .head_norm = ref_ops_head_norm,
+    .rope = ref_ops_rope,
+    .clamp = ref_ops_clamp,
+    .gemm = cpu_gemm_gemm,
+    .expert_gate_up = cpu_gemm_expert_gate_up,
+    .expert_down = cpu_gemm_expert_down,
+    .router = ref_ops_router,
+    .combine = ref_ops_combine,
+    .add = ref_ops_add,
+    .kv_store = ref_ops_kv_store,
+    .attention = ref_attention_attention,
+};
+
+#if MOEBIUS_X86
+static const struct kernel_ops kernel_ops_avx2 = {
+    .name = "avx2",
+    .panel = 32,
+    .micro = &gemm_micro_avx2,
+    .weight_pack = weight_pack_panels,
+    .embedding = ref_ops_embedding,
+    .rmsnorm = ref_ops_rmsnorm,
+    .head_norm = ref_ops_head_norm,
+    .rope = ref_ops_rope,
+    .clamp = ref_ops_clamp,
+    .gemm = cpu_gemm_gemm,
+    .expert_gate_up = cpu_gemm_expert_gate_up,
+    .expert_down = cpu_gemm_expert_down,
+    .router = ref_ops_router,
+    .combine = ref_ops_combine,
+    .add = ref_ops_add,
+    .kv_store = ref_ops_kv_store,
+    .attention = ref_attention_attention,
+};
+
+static const struct kernel_ops kernel_ops_avx512 = {
+    .name = "avx512",
+    .panel = 64,
+    .micro = &gemm_micro_avx512,
+    .weight_pack = weight_pack_panels,
+    .embedding = ref_ops_embedding,
+    .rmsnorm = ref_ops_rmsnorm,
+    .head_norm = ref_ops_head_norm,
+    .rope = ref_ops_rope,
+    .clamp = ref_ops_clamp,
+    .gemm = cpu_gemm_gemm,
+    .expert_gate_up = cpu_gemm_expert_gate_up,
+    .expert_down = cpu_gemm_expert_down,
+    .router = ref_ops_router,
+    .combine = ref_ops_combine,
+    .add = ref_ops_add,
+    .kv_store = ref_ops_kv_store,
+    .attention = ref_attention_attention,
+};
+
+static const struct kernel_ops kernel_ops_avx512_bf16 = {
+    .name = "avx512-bf16",
+    .panel = 64,
+    .micro = &gemm_micro_avx512_bf16,
+    .weight_pack = weight_pack_panels,
+    .embedding = ref_ops_embedding,
+    .rmsnorm = ref_ops_rmsnorm,
+    .head_norm = ref_ops_head_norm,
+    .rope = ref_ops_rope,
+    .clamp = ref_ops_clamp,
+    .gemm = cpu_gemm_gemm,
+    .expert_gate_up = cpu_gemm_expert_gate_up,
+    .expert_down = cpu_gemm_expert_down,
+    .router = ref_ops_router,
+    .combine = ref_ops_combine,
+    .add = ref_ops_add,
+    .kv_store = ref_ops_kv_store,
+    .attention = ref_attention_attention,
+};
+#endif
+
 static const struct kernel_ops *const ops_of_isa[CPU_ISA_COUNT] = {
-    [CPU_ISA_REFERENCE] = &kernel_ops_reference,   [CPU_ISA_BASELINE] = &kernel_ops_reference,
-    [CPU_ISA_AVX2] = &kernel_ops_reference,        [CPU_ISA_AVX512] = &kernel_ops_reference,
-    [CPU_ISA_AVX512_BF16] = &kernel_ops_reference,
+    [CPU_ISA_REFERENCE] = &kernel_ops_reference,
+    [CPU_ISA_BASELINE] = &kernel_ops_baseline,
+#if MOEBIUS_X86
+    [CPU_ISA_AVX2] = &kernel_ops_avx2,
+    [CPU_ISA_AVX512] = &kernel_ops_avx512,
+    [CPU_ISA_AVX512_BF16] = &kernel_ops_avx512_bf16,
+#endif
 };
 
 enum status kernels_init(struct kernels *kernels, enum cpu_isa isa, int32_t threads) {

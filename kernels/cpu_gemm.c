@@ -1,0 +1,267 @@
+/* The CPU's matrix products. All three ops are one product over packed panels with a different last
+ * step (bias; SwiGLU; rounding). An item is (expert, panel, block of rows): the panel is streamed
+ * once from memory and stays in the second cache while the rows of the block pass over it in tiles.
+ * Each output is one accumulator that runs over all of K in ascending order, whatever the cut, so
+ * the bits of a row depend on nothing else. */
+#include "kernels/cpu_gemm.h"
+
+#include <string.h>
+
+#include "kernels/base/check.h"
+#include "kernels/gemm_micro.h"
+
+/* Most rows of an item: their sums (64 floats a row) leave most of the second cache to the panel.
+ */
+#define BLOCK_ROWS_MAX 512
+/* K is cut where this much of a panel has been passed over, so that it stays in a near cache. */
+#define BLOCK_PANEL_BYTES (256 * 1024)
+/* Items for each thread that make the last one short enough. */
+#define ITEMS_PER_THREAD 4
+/* Below this estimate, waking a thread costs more than it gains. */
+#define INLINE_NS 4000
+
+/* One step of K (an f32, or a pair of bf16) is 4 bytes of x, and of each row of a panel. */
+#define STEP_BYTES 4
+
+struct product {
+    const struct kernels *kernels;
+    const struct gemm_micro *micro;
+    gemm_micro_tile tile;
+    const struct weight *weight;
+    const char *x;
+    int64_t x_row_bytes;
+    const int32_t *offsets, *source; /* as in expert_rows */
+    int64_t steps;                   /* of K */
+    int32_t experts, panels, block_rows;
+    /* Rows `row` .. of the output, columns of `panel`, from `sums` ([rows][micro->panel]). */
+    void (*finish)(const struct product *product, int32_t panel, int64_t row, int32_t rows,
+                   float *sums);
+    const void *args; /* of the op, for finish */
+    int32_t first_item[CPU_GEMM_GROUPS_MAX + 1];
+};
+
+struct item {
+    int32_t expert, panel;
+    int64_t row, end; /* of the output */
+};
+
+static int32_t blocks_of(const struct product *product, int32_t expert) {
+    int32_t rows = product->offsets[expert + 1] - product->offsets[expert];
+    return (rows + product->block_rows - 1) / product->block_rows;
+}
+
+static struct item find_item(const struct product *product, int32_t index) {
+    int32_t low = 0, high = product->experts; /* first_item[low] <= index < first_item[high] */
+    while (high - low > 1) {
+        int32_t middle = (low + high) / 2;
+        if (product->first_item[middle] <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    int32_t blocks = blocks_of(product, low);
+    int32_t local = index - product->first_item[low];
+    int64_t row = product->offsets[low] + (int64_t)(local % blocks) * product->block_rows;
+    int64_t end = row + product->block_rows;
+    if (end > product->offsets[low + 1])
+        end = product->offsets[low + 1];
+    return (struct item){low, local / blocks, row, end};
+}
+
+/* sums of rows [row, row + rows), all from zero, over steps [first, first + steps) of a panel. */
+static void multiply(const struct product *product, const struct item *item, int64_t first,
+                     int64_t steps, float *sums) {
+    const struct gemm_micro *micro = product->micro;
+    const char *group =
+        (const char *)product->weight->data + (size_t)item->expert * product->weight->group_bytes;
+    const char *w = group + (item->panel * product->steps + first) * micro->panel * STEP_BYTES;
+    for (int64_t row = item->row; row < item->end; row += micro->tile_rows) {
+        const void *x[GEMM_MICRO_ROWS_MAX];
+        int32_t rows = micro->tile_rows;
+        if (rows > item->end - row)
+            rows = (int32_t)(item->end - row);
+        for (int32_t i = 0; i < rows; i++) {
+            int64_t source = product->source != NULL ? product->source[row + i] : row + i;
+            x[i] = product->x + source * product->x_row_bytes + first * STEP_BYTES;
+        }
+        product->tile(rows, x, w, steps, sums + (row - item->row) * micro->panel);
+    }
+}
+
+static void compute_item(void *context, int32_t index, int32_t thread) {
+    const struct product *product = context;
+    int32_t panel = product->micro->panel;
+    float *sums =
+        (float *)(void *)(product->kernels->scratch + (size_t)thread * KERNELS_SCRATCH_BYTES);
+    struct item item = find_item(product, index);
+    int64_t block = BLOCK_PANEL_BYTES / (panel * STEP_BYTES);
+    /* When K is one block, a tile is finished while its sums are in the first cache. */
+    int64_t chunk = product->steps <= block ? product->micro->tile_rows : product->block_rows;
+    for (int64_t row = item.row; row < item.end; row += chunk) {
+        struct item part = item;
+        part.row = row;
+        if (row + chunk < item.end)
+            part.end = row + chunk;
+        memset(sums, 0, (size_t)(part.end - row) * (size_t)panel * sizeof *sums);
+        for (int64_t first = 0; first < product->steps; first += block) {
+            int64_t left = product->steps - first;
+            multiply(product, &part, first, left < block ? left : block, sums);
+        }
+        product->finish(product, item.panel, row, (int32_t)(part.end - row), sums);
+    }
+}
+
+/* Cuts rows into blocks: as few as the scratch allows, but enough items for all threads. Returns
+ * the estimated time of all of it in one thread. */
+static int64_t plan_items(struct product *product) {
+    const struct weight *weight = product->weight;
+    int64_t busy = 0, most = 0, rows = product->offsets[product->experts];
+    for (int32_t e = 0; e < product->experts; e++) {
+        int64_t own = product->offsets[e + 1] - product->offsets[e];
+        busy += own > 0;
+        most = own > most ? own : most;
+    }
+    int64_t block = most < BLOCK_ROWS_MAX ? most : BLOCK_ROWS_MAX;
+    int64_t wanted = (int64_t)thread_pool_threads(product->kernels->pool) * ITEMS_PER_THREAD;
+    int64_t least = 4 * product->micro->tile_rows;
+    if (busy * product->panels < wanted && block > least) {
+        block = block * busy * product->panels / wanted;
+        block = block > least ? block : least;
+    }
+    block +=
+        (product->micro->tile_rows - block % product->micro->tile_rows) % product->micro->tile_rows;
+    product->block_rows = (int32_t)block;
+    int64_t items = 0;
+    for (int32_t e = 0; e < product->experts; e++) {
+        product->first_item[e] = (int32_t)items;
+        items += (int64_t)blocks_of(product, e) * product->panels;
+    }
+    ASSERT(items <= INT32_MAX);
+    product->first_item[product->experts] = (int32_t)items;
+    int64_t bytes = (int64_t)weight->group_bytes;
+    return busy * bytes / 16 + rows * bytes / 128;
+}
+
+static void run_product(struct product *product) {
+    const struct weight *weight = product->weight;
+    bool wide = weight->dtype == DTYPE_F32;
+    ASSERT(product->experts == weight->groups && weight->groups <= CPU_GEMM_GROUPS_MAX);
+    product->micro = product->kernels->ops->micro;
+    ASSERT(weight->panel == product->micro->panel);
+    if (product->offsets[product->experts] == 0)
+        return;
+    product->tile = wide ? product->micro->tile_f32 : product->micro->tile_bf16;
+    product->x_row_bytes = activation_stride(weight->columns) * dtype_bytes(weight->dtype);
+    product->steps = wide ? weight->columns : (weight->columns + 1) / 2;
+    product->panels = weight_panels(weight);
+    int64_t estimate_ns = plan_items(product);
+    int32_t items = product->first_item[product->experts];
+    if (estimate_ns > INLINE_NS) {
+        thread_pool_run(product->kernels->pool, items, compute_item, product);
+        return;
+    }
+    for (int32_t i = 0; i < items; i++)
+        compute_item(product, i, 0);
+}
+
+static int32_t columns_of(const struct product *product, int32_t first, int32_t width) {
+    int32_t left = product->weight->rows - first;
+    return left < width ? left : width;
+}
+
+static void finish_gemm(const struct product *product, int32_t panel, int64_t row, int32_t rows,
+                        float *sums) {
+    const struct gemm_args *args = product->args;
+    int32_t width = product->micro->panel, first = panel * width;
+    int32_t count = columns_of(product, first, width);
+    for (int32_t i = 0; i < rows; i++, sums += width) {
+        float *y = args->y + (row + i) * args->y_stride + first;
+        if (args->bias == NULL) {
+            memcpy(y, sums, (size_t)count * sizeof *y);
+            continue;
+        }
+        const float *bias = args->bias + first;
+        for (int32_t n = 0; n < count; n++)
+            y[n] = sums[n] + bias[n];
+    }
+}
+
+static void store_row(const struct product *product, const float *values, int32_t count,
+                      enum dtype dtype, char *out) {
+    if (dtype == DTYPE_BF16)
+        product->micro->round_bf16(values, count, (uint16_t *)(void *)out);
+    else
+        memcpy(out, values, (size_t)count * sizeof *values);
+}
+
+static void finish_gate_up(const struct product *product, int32_t panel, int64_t row, int32_t rows,
+                           float *sums) {
+    const struct expert_gate_up_args *args = product->args;
+    const struct weight *weight = product->weight;
+    int32_t width = product->micro->panel / 2, first = panel * width;
+    int32_t count = columns_of(product, first, width);
+    int64_t stride = activation_stride(weight->rows), bytes = dtype_bytes(weight->dtype);
+    int64_t padding = panel == product->panels - 1 ? stride - weight->rows : 0;
+    for (int32_t i = 0; i < rows; i++, sums += product->micro->panel) {
+        char *h = (char *)args->h + ((row + i) * stride + first) * bytes;
+        product->micro->swiglu(sums, sums);
+        store_row(product, sums, count, weight->dtype, h);
+        memset(h + count * bytes, 0, (size_t)(padding * bytes));
+    }
+}
+
+static void finish_down(const struct product *product, int32_t panel, int64_t row, int32_t rows,
+                        float *sums) {
+    const struct expert_down_args *args = product->args;
+    int32_t width = product->micro->panel, first = panel * width;
+    int32_t count = columns_of(product, first, width);
+    int64_t bytes = dtype_bytes(args->y_dtype);
+    for (int32_t i = 0; i < rows; i++, sums += width)
+        store_row(product, sums, count, args->y_dtype,
+                  (char *)args->y + ((row + i) * product->weight->rows + first) * bytes);
+}
+
+void cpu_gemm_gemm(const struct kernels *kernels, const struct gemm_args *args) {
+    ASSERT(args->weight->form == WEIGHT_PLAIN);
+    const int32_t offsets[2] = {0, args->rows};
+    struct product product;
+    product.kernels = kernels;
+    product.weight = args->weight;
+    product.x = args->x;
+    product.offsets = offsets;
+    product.source = NULL;
+    product.experts = 1;
+    product.finish = finish_gemm;
+    product.args = args;
+    run_product(&product);
+}
+
+void cpu_gemm_expert_gate_up(const struct kernels *kernels,
+                             const struct expert_gate_up_args *args) {
+    ASSERT(args->weight->form == WEIGHT_GATED);
+    struct product product;
+    product.kernels = kernels;
+    product.weight = args->weight;
+    product.x = args->x;
+    product.offsets = args->rows.offsets;
+    product.source = args->rows.source;
+    product.experts = args->rows.experts;
+    product.finish = finish_gate_up;
+    product.args = args;
+    run_product(&product);
+}
+
+void cpu_gemm_expert_down(const struct kernels *kernels, const struct expert_down_args *args) {
+    ASSERT(args->weight->form == WEIGHT_PLAIN && args->rows.source == NULL);
+    ASSERT(args->y_dtype == DTYPE_F32 || args->y_dtype == DTYPE_BF16);
+    struct product product;
+    product.kernels = kernels;
+    product.weight = args->weight;
+    product.x = args->h;
+    product.offsets = args->rows.offsets;
+    product.source = NULL;
+    product.experts = args->rows.experts;
+    product.finish = finish_down;
+    product.args = args;
+    run_product(&product);
+}

@@ -1,0 +1,38 @@
+/* The part of the matrix products that is written once for each instruction set: register-blocked
+ * tiles over packed panels. cpu_gemm.c cuts whole products into such tiles; probe.c measures their
+ * speed. Layout of panels: weight_element in weight.h. */
+#ifndef MOEBIUS_KERNELS_GEMM_MICRO_H
+#define MOEBIUS_KERNELS_GEMM_MICRO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GEMM_MICRO_ROWS_MAX 6
+#define GEMM_MICRO_PANEL_MAX 64
+
+/* sums[i][n] += sum over k, ascending, of x[i][k] * w[k][n], i < rows, n < panel. `steps` is the
+ * number of k (f32) or of pairs of k (bf16, the even one added first); x[i] and w stand at the
+ * first of them. sums: [rows][panel], 64-byte aligned. The bits of a row do not depend on `rows`.
+ */
+typedef void (*gemm_micro_tile)(int32_t rows, const void *const *x, const void *w, int64_t steps,
+                                float *sums);
+
+struct gemm_micro {
+    int32_t panel;     /* columns of a tile */
+    int32_t tile_rows; /* most rows of a tile, <= GEMM_MICRO_ROWS_MAX */
+    gemm_micro_tile tile_f32, tile_bf16;
+    /* h[n] = silu(sums[n]) * sums[panel / 2 + n], n < panel / 2. h may be sums. */
+    void (*swiglu)(const float *sums, float *h);
+    /* y = sums rounded to nearest even. Any count, any alignment of y. */
+    void (*round_bf16)(const float *sums, int32_t count, uint16_t *y);
+    /* Reads `bytes` (a multiple of 1024) at 64-byte aligned `data` with the widest loads; returns
+     * something that depends on all of them. */
+    uint32_t (*read)(const void *data, size_t bytes);
+};
+
+extern const struct gemm_micro gemm_micro_baseline;
+extern const struct gemm_micro gemm_micro_avx2;
+extern const struct gemm_micro gemm_micro_avx512;
+extern const struct gemm_micro gemm_micro_avx512_bf16;
+
+#endif

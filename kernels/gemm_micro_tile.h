@@ -1,0 +1,293 @@
+/* The tiles of gemm_micro.h in terms of a vec_ header. Each gemm_micro_<isa>.c includes its vec_
+ * header, names TILE_ROWS and TILE_VECS (vectors side by side: panel = TILE_VECS * VEC_LANES), and
+ * then includes this file: the same text, compiled once for each instruction set. Everything is
+ * static. The tile is sized so that its sums, one vector of weights and the broadcast inputs fill
+ * the registers. */
+#ifndef MOEBIUS_KERNELS_GEMM_MICRO_TILE_H
+#define MOEBIUS_KERNELS_GEMM_MICRO_TILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/dtype.h"
+#include "kernels/gemm_micro.h"
+
+#define TILE_PANEL (TILE_VECS * VEC_LANES)
+#define TILE_INLINE static inline __attribute__((always_inline))
+
+/* The sums must live in registers: gcc wants to be told before it splits arrays, clang sees it
+ * alone (and is led astray by the same hint). */
+#if defined(__clang__)
+#define TILE_UNROLL
+#else
+#define TILE_UNROLL _Pragma("GCC unroll 6")
+#endif
+
+/* With few rows a tile is bound by memory: how far ahead of the multiplication it asks for weights.
+ */
+#define TILE_PREFETCH_ROWS 2
+#define TILE_PREFETCH_BYTES 4096
+
+TILE_INLINE vec_f32 vec_splat(float value) {
+    return value - (vec_f32){0};
+}
+
+TILE_INLINE vec_u32 vec_splat_bits(uint32_t bits) {
+    return bits - (vec_u32){0};
+}
+
+/* Vectors at any address, over whatever type stands there. */
+typedef vec_f32 vec_f32_loose __attribute__((aligned(1), may_alias));
+typedef vec_u32 vec_u32_loose __attribute__((aligned(1), may_alias));
+
+TILE_INLINE vec_f32 vec_load(const void *source) {
+    return *(const vec_f32_loose *)source;
+}
+
+TILE_INLINE vec_u32 vec_load_bits(const void *source) {
+    return *(const vec_u32_loose *)source;
+}
+
+TILE_INLINE void vec_store(float *target, vec_f32 value) {
+    *(vec_f32_loose *)target = value;
+}
+
+/* mask lanes are all ones or all zeros. */
+TILE_INLINE vec_f32 vec_select(vec_u32 mask, vec_f32 yes, vec_f32 no) {
+    return (vec_f32)(((vec_u32)yes & mask) | ((vec_u32)no & ~mask));
+}
+
+/* exp to about 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor to r^7 (error 5e-9), times 2^n in two
+ * steps so that results below the normal range and overflow to infinity come out right. NaN stays.
+ */
+TILE_INLINE vec_f32 vec_exp(vec_f32 x) {
+    const vec_f32 low = vec_splat(-105.0f), high = vec_splat(90.0f);
+    const vec_f32 magic = vec_splat(0x1.8p23f); /* adding it rounds to an integer */
+    x = vec_select((vec_u32)(x < low), low, x);
+    x = vec_select((vec_u32)(x > high), high, x);
+    vec_f32 shifted = vec_fma(x, vec_splat(0x1.715476p0f), magic);
+    vec_f32 n = shifted - magic;
+    vec_f32 r = vec_fma(n, vec_splat(-0x1.63p-1f), x); /* ln 2 in two parts; n * 0x1.63p-1 exact */
+    r = vec_fma(n, vec_splat(0x1.bd0106p-13f), r);
+    vec_f32 sum = vec_splat(1.0f / 5040.0f);
+    sum = vec_fma(sum, r, vec_splat(1.0f / 720.0f));
+    sum = vec_fma(sum, r, vec_splat(1.0f / 120.0f));
+    sum = vec_fma(sum, r, vec_splat(1.0f / 24.0f));
+    sum = vec_fma(sum, r, vec_splat(1.0f / 6.0f));
+    sum = vec_fma(sum, r, vec_splat(0.5f));
+    sum = vec_fma(sum, r, vec_splat(1.0f));
+    sum = vec_fma(sum, r, vec_splat(1.0f));
+    vec_u32 exponent = (vec_u32)shifted - (vec_u32)magic + 256; /* positive: >> 1 is a floor */
+    vec_u32 half = exponent >> 1;
+    vec_f32 first = (vec_f32)((half - 128 + 127) << 23);
+    vec_f32 second = (vec_f32)((exponent - half - 128 + 127) << 23);
+    return sum * first * second;
+}
+
+/* Asks for the weights of one step, TILE_PREFETCH_BYTES ahead. Past the end of the weights this is
+ * harmless: a prefetch never faults. */
+TILE_INLINE void tile_prefetch(int rows, const char *w) {
+    if (rows > TILE_PREFETCH_ROWS)
+        return;
+    for (int line = 0; line < TILE_PANEL * 4; line += 64)
+        __builtin_prefetch(w + TILE_PREFETCH_BYTES + line, 0, 3);
+}
+
+TILE_INLINE void tile_multiply_f32(int rows, const void *const *x, const char *w, int64_t steps,
+                                   float *sums) {
+    vec_f32 sum[TILE_ROWS][TILE_VECS];
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            sum[i][j] = vec_load(sums + i * TILE_PANEL + j * VEC_LANES);
+    }
+    for (int64_t k = 0; k < steps; k++, w += TILE_PANEL * 4) {
+        vec_f32 input[TILE_ROWS];
+        tile_prefetch(rows, w);
+        TILE_UNROLL
+        for (int i = 0; i < rows; i++)
+            input[i] = vec_splat(((const float *)x[i])[k]);
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++) {
+            vec_f32 weight = vec_load(w + j * VEC_LANES * 4);
+            TILE_UNROLL
+            for (int i = 0; i < rows; i++)
+                sum[i][j] = vec_fma(input[i], weight, sum[i][j]);
+        }
+    }
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            vec_store(sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
+    }
+}
+
+#ifndef TILE_HAS_BF16_DOT
+/* bf16 widened to f32: the even element of each pair stands in the low half of its 32 bits. */
+TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *w, int64_t steps,
+                                    float *sums) {
+    const vec_u32 odd_mask = vec_splat_bits(0xffff0000u);
+    vec_f32 sum[TILE_ROWS][TILE_VECS];
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            sum[i][j] = vec_load(sums + i * TILE_PANEL + j * VEC_LANES);
+    }
+    for (int64_t k = 0; k < steps; k++, w += TILE_PANEL * 4) {
+        vec_f32 input[TILE_ROWS];
+        tile_prefetch(rows, w);
+        TILE_UNROLL
+        for (int i = 0; i < rows; i++)
+            input[i] = (vec_f32)vec_splat_bits(((const uint32_t *)x[i])[k] << 16);
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++) {
+            vec_f32 even = (vec_f32)(vec_load_bits(w + j * VEC_LANES * 4) << 16);
+            TILE_UNROLL
+            for (int i = 0; i < rows; i++)
+                sum[i][j] = vec_fma(input[i], even, sum[i][j]);
+        }
+        TILE_UNROLL
+        for (int i = 0; i < rows; i++)
+            input[i] = (vec_f32)vec_splat_bits(((const uint32_t *)x[i])[k] & 0xffff0000u);
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++) {
+            vec_f32 odd = (vec_f32)(vec_load_bits(w + j * VEC_LANES * 4) & odd_mask);
+            TILE_UNROLL
+            for (int i = 0; i < rows; i++)
+                sum[i][j] = vec_fma(input[i], odd, sum[i][j]);
+        }
+    }
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            vec_store(sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
+    }
+}
+#else
+TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *w, int64_t steps,
+                                    float *sums) {
+    vec_f32 sum[TILE_ROWS][TILE_VECS];
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            sum[i][j] = vec_load(sums + i * TILE_PANEL + j * VEC_LANES);
+    }
+    for (int64_t k = 0; k < steps; k++, w += TILE_PANEL * 4) {
+        vec_u32 input[TILE_ROWS];
+        tile_prefetch(rows, w);
+        TILE_UNROLL
+        for (int i = 0; i < rows; i++)
+            input[i] = vec_splat_bits(((const uint32_t *)x[i])[k]);
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++) {
+            vec_u32 weight = vec_load_bits(w + j * VEC_LANES * 4);
+            TILE_UNROLL
+            for (int i = 0; i < rows; i++)
+                sum[i][j] = vec_bf16_dot(sum[i][j], input[i], weight);
+        }
+    }
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            vec_store(sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
+    }
+}
+#endif
+
+/* A case of the switches below that the tile is too small for: never reached, not compiled twice.
+ */
+#define TILE_AT_MOST(rows) ((rows) <= TILE_ROWS ? (rows) : TILE_ROWS)
+
+static void tile_f32(int32_t rows, const void *const *x, const void *w, int64_t steps,
+                     float *sums) {
+    switch (rows) {
+    case 1:
+        tile_multiply_f32(1, x, w, steps, sums);
+        break;
+    case 2:
+        tile_multiply_f32(TILE_AT_MOST(2), x, w, steps, sums);
+        break;
+    case 3:
+        tile_multiply_f32(TILE_AT_MOST(3), x, w, steps, sums);
+        break;
+    case 4:
+        tile_multiply_f32(TILE_AT_MOST(4), x, w, steps, sums);
+        break;
+    case 5:
+        tile_multiply_f32(TILE_AT_MOST(5), x, w, steps, sums);
+        break;
+    default:
+        tile_multiply_f32(TILE_ROWS, x, w, steps, sums);
+    }
+}
+
+static void tile_bf16(int32_t rows, const void *const *x, const void *w, int64_t steps,
+                      float *sums) {
+    switch (rows) {
+    case 1:
+        tile_multiply_bf16(1, x, w, steps, sums);
+        break;
+    case 2:
+        tile_multiply_bf16(TILE_AT_MOST(2), x, w, steps, sums);
+        break;
+    case 3:
+        tile_multiply_bf16(TILE_AT_MOST(3), x, w, steps, sums);
+        break;
+    case 4:
+        tile_multiply_bf16(TILE_AT_MOST(4), x, w, steps, sums);
+        break;
+    case 5:
+        tile_multiply_bf16(TILE_AT_MOST(5), x, w, steps, sums);
+        break;
+    default:
+        tile_multiply_bf16(TILE_ROWS, x, w, steps, sums);
+    }
+}
+
+static void tile_swiglu(const float *sums, float *h) {
+    const vec_f32 one = vec_splat(1.0f);
+    for (int n = 0; n < TILE_PANEL / 2; n += VEC_LANES) {
+        vec_f32 gate = vec_load(sums + n), up = vec_load(sums + TILE_PANEL / 2 + n);
+        vec_store(h + n, gate / (one + vec_exp(-gate)) * up);
+    }
+}
+
+static void tile_round_bf16(const float *sums, int32_t count, uint16_t *y) {
+    const vec_u32 infinity = vec_splat_bits(0x7f800000u);
+    int32_t n = 0;
+    for (; n + VEC_LANES <= count; n += VEC_LANES) {
+        vec_u32 bits = vec_load_bits(sums + n);
+        vec_u32 nan = (vec_u32)((bits & 0x7fffffffu) > infinity);
+        vec_u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+        vec_u32 quiet = (bits >> 16) | 0x40u;
+        vec_u16 narrow = __builtin_convertvector((quiet & nan) | (rounded & ~nan), vec_u16);
+        memcpy(y + n, &narrow, sizeof narrow);
+    }
+    for (; n < count; n++)
+        y[n] = dtype_f32_to_bf16(sums[n]);
+}
+
+static uint32_t tile_read(const void *data, size_t bytes) {
+    vec_u32 sum[8] = {{0}};
+    const char *at = data, *end = at + bytes;
+    for (; at < end; at += sizeof sum) {
+        for (size_t line = 0; line < sizeof sum; line += 64)
+            __builtin_prefetch(at + TILE_PREFETCH_BYTES + line, 0, 3);
+        for (int i = 0; i < 8; i++)
+            sum[i] += vec_load_bits(at + i * (int)sizeof(vec_u32));
+    }
+    uint32_t total = 0;
+    for (int i = 0; i < 8; i++)
+        for (int lane = 0; lane < VEC_LANES; lane++)
+            total += sum[i][lane];
+    return total;
+}
+
+#endif
