@@ -5,6 +5,8 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
+#include "kernels/cpu_attention.h"
+#include "kernels/cpu_ops.h"
 #include "kernels/ref_attention.h"
 #include "kernels/ref_gemm.h"
 #include "kernels/ref_ops.h"
@@ -29,10 +31,93 @@ static const struct kernel_ops kernel_ops_reference = {
     .attention = ref_attention_attention,
 };
 
+static const struct kernel_ops kernel_ops_baseline = {
+    .name = "baseline",
+    .panel = 2,
+    .weight_pack = weight_pack_panels,
+    .embedding = cpu_ops_embedding_baseline,
+    .rmsnorm = cpu_ops_rmsnorm_baseline,
+    .head_norm = cpu_ops_head_norm_baseline,
+    .rope = cpu_ops_rope_baseline,
+    .clamp = cpu_ops_clamp_baseline,
+    .gemm = ref_gemm_gemm,
+    .expert_gate_up = ref_gemm_expert_gate_up,
+    .expert_down = ref_gemm_expert_down,
+    .router = cpu_ops_router_baseline,
+    .combine = cpu_ops_combine_baseline,
+    .add = cpu_ops_add_baseline,
+    .kv_store = cpu_ops_kv_store_baseline,
+    .attention = cpu_attention_attention_baseline,
+};
+
+#if MOEBIUS_X86
+static const struct kernel_ops kernel_ops_avx2 = {
+    .name = "avx2",
+    .panel = 2,
+    .weight_pack = weight_pack_panels,
+    .embedding = cpu_ops_embedding_avx2,
+    .rmsnorm = cpu_ops_rmsnorm_avx2,
+    .head_norm = cpu_ops_head_norm_avx2,
+    .rope = cpu_ops_rope_avx2,
+    .clamp = cpu_ops_clamp_avx2,
+    .gemm = ref_gemm_gemm,
+    .expert_gate_up = ref_gemm_expert_gate_up,
+    .expert_down = ref_gemm_expert_down,
+    .router = cpu_ops_router_avx2,
+    .combine = cpu_ops_combine_avx2,
+    .add = cpu_ops_add_avx2,
+    .kv_store = cpu_ops_kv_store_avx2,
+    .attention = cpu_attention_attention_avx2,
+};
+
+static const struct kernel_ops kernel_ops_avx512 = {
+    .name = "avx512",
+    .panel = 2,
+    .weight_pack = weight_pack_panels,
+    .embedding = cpu_ops_embedding_avx512,
+    .rmsnorm = cpu_ops_rmsnorm_avx512,
+    .head_norm = cpu_ops_head_norm_avx512,
+    .rope = cpu_ops_rope_avx512,
+    .clamp = cpu_ops_clamp_avx512,
+    .gemm = ref_gemm_gemm,
+    .expert_gate_up = ref_gemm_expert_gate_up,
+    .expert_down = ref_gemm_expert_down,
+    .router = cpu_ops_router_avx512,
+    .combine = cpu_ops_combine_avx512,
+    .add = cpu_ops_add_avx512,
+    .kv_store = cpu_ops_kv_store_avx512,
+    .attention = cpu_attention_attention_avx512,
+};
+
+static const struct kernel_ops kernel_ops_avx512_bf16 = {
+    .name = "avx512-bf16",
+    .panel = 2,
+    .weight_pack = weight_pack_panels,
+    .embedding = cpu_ops_embedding_avx512_bf16,
+    .rmsnorm = cpu_ops_rmsnorm_avx512_bf16,
+    .head_norm = cpu_ops_head_norm_avx512_bf16,
+    .rope = cpu_ops_rope_avx512_bf16,
+    .clamp = cpu_ops_clamp_avx512_bf16,
+    .gemm = ref_gemm_gemm,
+    .expert_gate_up = ref_gemm_expert_gate_up,
+    .expert_down = ref_gemm_expert_down,
+    .router = cpu_ops_router_avx512_bf16,
+    .combine = cpu_ops_combine_avx512_bf16,
+    .add = cpu_ops_add_avx512_bf16,
+    .kv_store = cpu_ops_kv_store_avx512_bf16,
+    .attention = cpu_attention_attention_avx512_bf16,
+};
+
+#endif
+
 static const struct kernel_ops *const ops_of_isa[CPU_ISA_COUNT] = {
-    [CPU_ISA_REFERENCE] = &kernel_ops_reference,   [CPU_ISA_BASELINE] = &kernel_ops_reference,
-    [CPU_ISA_AVX2] = &kernel_ops_reference,        [CPU_ISA_AVX512] = &kernel_ops_reference,
-    [CPU_ISA_AVX512_BF16] = &kernel_ops_reference,
+    [CPU_ISA_REFERENCE] = &kernel_ops_reference,
+    [CPU_ISA_BASELINE] = &kernel_ops_baseline,
+#if MOEBIUS_X86
+    [CPU_ISA_AVX2] = &kernel_ops_avx2,
+    [CPU_ISA_AVX512] = &kernel_ops_avx512,
+    [CPU_ISA_AVX512_BF16] = &kernel_ops_avx512_bf16,
+#endif
 };
 
 enum status kernels_init(struct kernels *kernels, enum cpu_isa isa, int32_t threads) {
