@@ -112,17 +112,18 @@ static const struct kernel_ops kernel_ops_avx512_bf16 = {
     .add = cpu_ops_add_avx512_bf16,
     .kv_store = cpu_ops_kv_store_avx512_bf16,
     .attention = cpu_attention_attention_avx512_bf16,
+};
 #endif
 
-    static const struct kernel_ops *const ops_of_isa[CPU_ISA_COUNT] = {
-        [CPU_ISA_REFERENCE] = &kernel_ops_reference,
-        [CPU_ISA_BASELINE] = &kernel_ops_baseline,
+static const struct kernel_ops *const ops_of_isa[CPU_ISA_COUNT] = {
+    [CPU_ISA_REFERENCE] = &kernel_ops_reference,
+    [CPU_ISA_BASELINE] = &kernel_ops_baseline,
 #if MOEBIUS_X86
-        [CPU_ISA_AVX2] = &kernel_ops_avx2,
-        [CPU_ISA_AVX512] = &kernel_ops_avx512,
-        [CPU_ISA_AVX512_BF16] = &kernel_ops_avx512_bf16,
+    [CPU_ISA_AVX2] = &kernel_ops_avx2,
+    [CPU_ISA_AVX512] = &kernel_ops_avx512,
+    [CPU_ISA_AVX512_BF16] = &kernel_ops_avx512_bf16,
 #endif
-    };
+};
 
 enum status kernels_init(struct kernels *kernels, enum cpu_isa isa, int32_t threads) {
     if (!cpu_isa_supported(isa)) {
