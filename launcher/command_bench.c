@@ -132,13 +132,14 @@ static enum status bench_prefill(struct engine *engine, const struct bench_flags
                                  struct bench_row *row) {
     *row = (struct bench_row){.tokens = flags->prompt};
     snprintf(row->test, sizeof row->test, "pp%d", flags->prompt);
-    double before = probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine));
+    double before, after;
+    RETURN_IF_ERROR(probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine), &before));
     for (int32_t i = -1; i < flags->repetitions; i++) { /* the first run warms up */
         double prefill, decode;
         RETURN_IF_ERROR(run_once(engine, flags->prompt, 1, &prefill, &decode));
         row->seconds[i < 0 ? 0 : i] = prefill;
     }
-    double after = probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine));
+    RETURN_IF_ERROR(probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine), &after));
     row->limit = before > after ? before : after;
     summarise(row, flags->repetitions, prefill_flop(engine, flags->prompt));
     return STATUS_OK;
@@ -149,13 +150,14 @@ static enum status bench_decode(struct engine *engine, const struct bench_flags 
     *row = (struct bench_row){.tokens = flags->generated};
     snprintf(row->test, sizeof row->test, "tg%d", flags->generated);
     double touched = bytes_touched(engine, flags->generated / 2.0);
-    double before = probe_read_bandwidth(engine_kernels(engine), (size_t)touched);
+    double before, after;
+    RETURN_IF_ERROR(probe_read_bandwidth(engine_kernels(engine), (int64_t)touched, &before));
     for (int32_t i = -1; i < flags->repetitions; i++) {
         double prefill, decode;
         RETURN_IF_ERROR(run_once(engine, 1, flags->generated + 1, &prefill, &decode));
         row->seconds[i < 0 ? 0 : i] = decode;
     }
-    double after = probe_read_bandwidth(engine_kernels(engine), (size_t)touched);
+    RETURN_IF_ERROR(probe_read_bandwidth(engine_kernels(engine), (int64_t)touched, &after));
     row->limit = before > after ? before : after;
     summarise(row, flags->repetitions, touched * flags->generated);
     return STATUS_OK;

@@ -15,7 +15,7 @@ static const struct {
     {"generate", command_generate, "continue a prompt or answer a chat message"},
     {"tokenize", command_tokenize, "text to token ids and back"},
     {"inspect", command_inspect, "what a model folder holds and what it will take"},
-    //{"bench", command_bench, "measure: bench latency"},
+    {"bench", command_bench, "measure: bench latency"},
 };
 
 static const int command_count = sizeof commands / sizeof commands[0];
