@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/base/log.h"
+#include "kernels/cuda_device.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
 #include "runtime/memory_plan.h"
@@ -87,6 +88,18 @@ static enum status inspect_checkpoint(const char *folder, const struct model_wei
     return status;
 }
 
+static void print_machine(const struct engine_options *options) {
+    char text[256];
+    printf("machine: %d threads, kernels for %s\n", options->threads, cpu_isa_name(options->isa));
+    int32_t devices = cuda_device_count(text, sizeof text);
+    if (devices == 0)
+        printf("CUDA devices: none: %s\n", text);
+    for (int32_t device = 0; device < devices; device++) {
+        cuda_device_describe(device, text, sizeof text);
+        printf("CUDA device %d: %s\n", device, text);
+    }
+}
+
 static enum status inspect(const struct engine_options *options) {
     const struct family *family;
     static struct model_spec spec; /* large, and one is enough */
@@ -97,6 +110,8 @@ static enum status inspect(const struct engine_options *options) {
            dtype_name(spec.stored_dtype));
     print_attention(&spec);
     print_mlp(&spec);
+
+    print_machine(options);
 
     struct kernels kernels;
     RETURN_IF_ERROR(kernels_init(&kernels, options->isa, 1));
