@@ -69,8 +69,9 @@ END
     printf '#include <stdlib.h>\n\nconst char *config_home(void) {\n    return getenv("HOME");\n}\n' |
         put "$good/launcher/config.c"
     printf 'int main(void) {\n    return 0;\n}\n' | put "$good/launcher/main.c"
-    printf 'moebius_unit_test(weight base)\n' | put "$good/tests/CMakeLists.txt"
+    printf 'moebius_unit_test(weight base)\nforeach(stem bits golden)\nendforeach()\n' | put "$good/tests/CMakeLists.txt"
     printf '#include <cmocka.h>\n' | put "$good/tests/unit/test_weight.c"
+    printf 'int main(void) {\n    return 0;\n}\n' | put "$good/tests/system/test_golden.c"
     printf '#!/bin/sh\necho "hello"\n' | put "$good/.ci/run"
 }
 
