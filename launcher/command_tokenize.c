@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
@@ -87,6 +88,7 @@ static enum status run_lines(struct tokenize_run *run) {
 }
 
 static enum status run_one(struct tokenize_run *run, const char *operand) {
+    ASSERT(operand != NULL);
     if (run->flags->decode) {
         RETURN_IF_ERROR(generate_run_parse_ids(operand, &run->ids));
         RETURN_IF_ERROR(tokenizer_decode(run->tokenizer, run->ids.ids, run->ids.count,

@@ -115,7 +115,9 @@ static enum status index_load(const char *folder, struct weight_index *index) {
     index->path = join_path(folder, INDEX_NAME);
     if (index->path == NULL)
         return no_memory(folder);
-    RETURN_IF_ERROR(json_file_load(index->path, STATUS_BAD_CHECKPOINT, &index->root));
+    json_t *root = NULL;
+    RETURN_IF_ERROR(json_file_load(index->path, STATUS_BAD_CHECKPOINT, &root));
+    index->root = root;
     index->weight_map = json_object_get(index->root, "weight_map");
     if (!json_is_object(index->weight_map) || json_object_size(index->weight_map) == 0) {
         LOG_ERROR("%s: weight_map: expected an object with a file name for each tensor, got %s",

@@ -43,8 +43,9 @@ static enum status find_family(const struct config_reader *config, const struct 
 static enum status parse_config(const struct config_reader *config, const struct family **family,
                                 struct model_spec *spec) {
     memset(spec, 0, sizeof *spec);
-    const struct family *found;
+    const struct family *found = NULL;
     RETURN_IF_ERROR(find_family(config, &found));
+    ASSERT(found != NULL);
     RETURN_IF_ERROR(family_common_parse(config, found, spec));
     RETURN_IF_ERROR(found->parse(config, spec));
     RETURN_IF_ERROR(family_common_check_total(config, spec));

@@ -315,7 +315,7 @@ enum status weight_load_run(const struct model_weights *weights, const struct ke
         LOG_ERROR("loading: cannot take %zu read buffers of %zu bytes", threads, load.buffer_bytes);
         status = STATUS_NO_MEMORY;
     } else {
-        if (checkpoint != NULL)
+        if (checkpoint != NULL && load.pieces != NULL)
             qsort(load.pieces, (size_t)load.piece_count, sizeof *load.pieces, compare_file_order);
         run_with_progress(&load);
         status = (enum status)atomic_load(&load.failed);

@@ -76,7 +76,7 @@ static void among_others(struct fixture *f, const struct reference *reference) {
         batch_clear(&f->batch);
         for (int32_t s = 0; s <= OTHERS; s++) {
             int32_t junk[2];
-            fixture_random_tokens((uint64_t)(done * 64 + s), f->spec.vocabulary, 2, junk);
+            fixture_random_tokens((uint64_t)done * 64 + (uint64_t)s, f->spec.vocabulary, 2, junk);
             struct sequence *other = &sequences[s < place ? s : s - 1];
             if (s == place) {
                 first_logit = f->batch.logit_count;
@@ -112,7 +112,7 @@ static int32_t one_tree(struct fixture *f, const struct reference *reference,
     for (int32_t level = 0; level < depth; level++) {
         int32_t junk[BRANCH_MAX];
         int32_t siblings = 1 + (done + level) % BRANCH_MAX;
-        fixture_random_tokens((uint64_t)(done + level), f->spec.vocabulary, siblings, junk);
+        fixture_random_tokens((uint64_t)done + (uint64_t)level, f->spec.vocabulary, siblings, junk);
         for (int32_t i = 0; i < siblings; i++, nodes++)
             batch_append(&f->batch, junk[i], i == 0 || level == 0 ? parent : junk_row,
                          i == 0 && level == 0, i == 0 ? &junk_row : NULL);

@@ -1,12 +1,15 @@
 # Every source file is named in a CMakeLists.txt of its folder or of one above it: by its path from there, or, for
-# tests, by the name that a moebius_*_test or moebius_*_target function takes (test_<name>.c, fuzz_<name>.c).
+# tests, by the name that a moebius_*_test or moebius_*_target function or a foreach takes (test_<name>.c,
+# fuzz_<name>.c).
 # Standard input: names of the CMakeLists.txt files, then of the sources.
 
-function read_list(file,    folder, text, words, count, i, before) {
+function read_list(file,    folder, text, words, count, i, before, line, loop) {
     folder = file
     sub(/CMakeLists\.txt$/, "", folder)
     before = ""
+    loop = -1
     while ((getline text < file) > 0) {
+        line++
         sub(/#.*/, "", text)
         gsub(/\$\{(PROJECT_SOURCE_DIR|CMAKE_CURRENT_SOURCE_DIR)\}\//, "", text)
         gsub(/[()"]/, " ", text)
@@ -15,7 +18,9 @@ function read_list(file,    folder, text, words, count, i, before) {
             if (words[i] == "")
                 continue
             named[folder, words[i]] = 1
-            if (before ~ /^moebius_[a-z_]*(test|target|bench|program)$/)
+            if (words[i] == "foreach")
+                loop = line
+            if (before ~ /^moebius_[a-z_]*(test|target|bench|program)$/ || loop == line)
                 argument[folder, words[i]] = 1
             before = words[i]
         }

@@ -56,6 +56,14 @@ static int twice(int value) {
 
 const int weight_table[] = {1, 2};
 
+VEC_INLINE int inlined(int value) {
+    return value;
+}
+
+void CPU_SYMBOL(weight_count)(int a) {
+    (void)a;
+}
+
 int weight_bytes(void) {
     return twice(status_get());
 }
@@ -69,8 +77,9 @@ END
     printf '#include <stdlib.h>\n\nconst char *config_home(void) {\n    return getenv("HOME");\n}\n' |
         put "$good/launcher/config.c"
     printf 'int main(void) {\n    return 0;\n}\n' | put "$good/launcher/main.c"
-    printf 'moebius_unit_test(weight base)\n' | put "$good/tests/CMakeLists.txt"
+    printf 'moebius_unit_test(weight base)\nforeach(stem bits golden)\nendforeach()\n' | put "$good/tests/CMakeLists.txt"
     printf '#include <cmocka.h>\n' | put "$good/tests/unit/test_weight.c"
+    printf 'int main(void) {\n    return 0;\n}\n' | put "$good/tests/system/test_golden.c"
     printf '#!/bin/sh\necho "hello"\n' | put "$good/.ci/run"
 }
 
@@ -178,17 +187,19 @@ expect names 'expected the include guard MOEBIUS_KERNELS_WEIGHT_H'
 printf 'int weight_bytes(void);\n' >"$bad/kernels/weight.h"
 expect names 'expected the include guard MOEBIUS_KERNELS_WEIGHT_H'
 add kernels/weight.c 'int bytes_of_weight(int a) {'
-expect names 'kernels/weight.c:15: expected a public name that starts with weight_, got bytes_of_weight'
+expect names 'kernels/weight.c:23: expected a public name that starts with weight_, got bytes_of_weight'
 add kernels/weight.c 'const struct long_type *
 bytes_of_weight(int a,
                 int b) {'
-expect names 'kernels/weight.c:15: expected a public name that starts with weight_, got bytes_of_weight'
+expect names 'kernels/weight.c:23: expected a public name that starts with weight_, got bytes_of_weight'
+add kernels/weight.c 'void CPU_SYMBOL(bytes_of_weight)(int a) {'
+expect names 'kernels/weight.c:23: expected a public name that starts with weight_, got bytes_of_weight'
 add kernels/weight.c 'const int table[] = {1, 2};'
 expect names 'expected a public name that starts with weight_, got table'
 add kernels/weight.c 'static int counter = 0;'
-expect names 'kernels/weight.c:15: expected no mutable global, got counter'
+expect names 'kernels/weight.c:23: expected no mutable global, got counter'
 add kernels/weight.c 'static struct {'
-expect names 'kernels/weight.c:15: expected no mutable global, got a struct'
+expect names 'kernels/weight.c:23: expected no mutable global, got a struct'
 add kernels/weight.c 'static const char *last;'
 expect names 'expected no mutable global, got last'
 
