@@ -1,6 +1,7 @@
 /* The CPU's matrix products. All three ops are one product over packed panels with a different last
- * step (bias; SwiGLU; rounding). An item is (expert, panel, block of rows): the panel is streamed
- * once from memory and stays in the second cache while the rows of the block pass over it in tiles.
+ * step (bias; SwiGLU; rounding). An item is (expert, a few panels, block of rows). A panel is taken
+ * in cuts of K: the rows of the block pass over a cut in tiles while it stays in the second cache,
+ * and meanwhile the next cut is fetched from memory.
  * Each output is one accumulator that runs over all of K in ascending order, whatever the cut, so
  * the bits of a row depend on nothing else. */
 #include "kernels/cpu_gemm.h"
@@ -13,10 +14,16 @@
 /* Most rows of an item: their sums (64 floats a row) leave most of the second cache to the panel.
  */
 #define BLOCK_ROWS_MAX 512
-/* K is cut where this much of a panel has been passed over, so that it stays in a near cache. */
-#define BLOCK_PANEL_BYTES (256 * 1024)
-/* Items for each thread that make the last one short enough. */
+/* Bytes of a cut of a panel. */
+#define CUT_BYTES (256 * 1024)
+/* Items for each thread that make the last one short enough: rows are split up to the first number,
+ * panels are put together down to the second. */
 #define ITEMS_PER_THREAD 4
+#define ITEMS_PER_THREAD_JOINED 64
+#define PANELS_PER_ITEM_MAX 4
+/* With one tile only, how far ahead it fetches: like the read loop of a copy. */
+#define AHEAD_BYTES 4096
+#define LINE_BYTES 64
 /* Below this estimate, waking a thread costs more than it gains. */
 #define INLINE_NS 4000
 
@@ -32,7 +39,8 @@ struct product {
     int64_t x_row_bytes;
     const int32_t *offsets, *source; /* as in expert_rows */
     int64_t steps;                   /* of K */
-    int32_t experts, panels, block_rows;
+    int32_t experts, panels;
+    int32_t block_rows, run; /* an item: at most this many rows and panels */
     /* Rows `row` .. of the output, columns of `panel`, from `sums` ([rows][micro->panel]). */
     void (*finish)(const struct product *product, int32_t panel, int64_t row, int32_t rows,
                    float *sums);
@@ -41,7 +49,7 @@ struct product {
 };
 
 struct item {
-    int32_t expert, panel;
+    int32_t expert, panel, panel_end;
     int64_t row, end; /* of the output */
 };
 
@@ -65,50 +73,79 @@ static struct item find_item(const struct product *product, int32_t index) {
     int64_t end = row + product->block_rows;
     if (end > product->offsets[low + 1])
         end = product->offsets[low + 1];
-    return (struct item){low, local / blocks, row, end};
+    int32_t panel = local / blocks * product->run;
+    int32_t panel_end =
+        panel + product->run < product->panels ? panel + product->run : product->panels;
+    return (struct item){low, panel, panel_end, row, end};
 }
 
-/* sums of rows [row, row + rows), all from zero, over steps [first, first + steps) of a panel. */
-static void multiply(const struct product *product, const struct item *item, int64_t first,
-                     int64_t steps, float *sums) {
-    const struct gemm_micro *micro = product->micro;
-    const char *group =
-        (const char *)product->weight->data + (size_t)item->expert * product->weight->group_bytes;
-    const char *w = group + (item->panel * product->steps + first) * micro->panel * STEP_BYTES;
-    for (int64_t row = item->row; row < item->end; row += micro->tile_rows) {
-        const void *x[GEMM_MICRO_ROWS_MAX];
-        int32_t rows = micro->tile_rows;
-        if (rows > item->end - row)
-            rows = (int32_t)(item->end - row);
-        for (int32_t i = 0; i < rows; i++) {
+/* A cut of one panel. */
+struct cut {
+    const char *w;
+    int64_t first, steps; /* of K */
+};
+
+static int64_t tiles_of(const struct product *product, int64_t rows) {
+    return (rows + product->micro->tile_rows - 1) / product->micro->tile_rows;
+}
+
+/* Adds one cut's share to the sums of rows [row, end) of an item. Tiles are of even height: one of
+ * 1 row would wait for its own additions. The tiles of the item divide the fetching of the next
+ * cut, which follows in memory, among them. */
+static void multiply(const struct product *product, const struct item *item, const struct cut *cut,
+                     int64_t row, int64_t end, float *sums) {
+    int64_t step_bytes = product->micro->panel * STEP_BYTES, cut_bytes = cut->steps * step_bytes;
+    int64_t all = tiles_of(product, item->end - item->row);
+    int64_t before = (row - item->row) / product->micro->tile_rows;
+    struct gemm_tile tile = {.w = cut->w, .steps = cut->steps, .ahead_stride = step_bytes / all};
+    if (tile.ahead_stride < LINE_BYTES)
+        tile.ahead_stride = LINE_BYTES;
+    for (int64_t tiles = tiles_of(product, end - row); tiles > 0; tiles--, before++) {
+        tile.rows = (int32_t)((end - row + tiles - 1) / tiles);
+        for (int32_t i = 0; i < tile.rows; i++) {
             int64_t source = product->source != NULL ? product->source[row + i] : row + i;
-            x[i] = product->x + source * product->x_row_bytes + first * STEP_BYTES;
+            tile.x[i] = product->x + source * product->x_row_bytes + cut->first * STEP_BYTES;
         }
-        product->tile(rows, x, w, steps, sums + (row - item->row) * micro->panel);
+        int64_t fetched = before * cut->steps * tile.ahead_stride;
+        tile.ahead = cut->w + (fetched < cut_bytes ? cut_bytes + fetched : 0);
+        if (all == 1)
+            tile.ahead = cut->w + AHEAD_BYTES;
+        tile.sums = sums;
+        product->tile(&tile);
+        row += tile.rows;
+        sums += tile.rows * product->micro->panel;
+    }
+}
+
+static void compute_panel(const struct product *product, const struct item *item, int32_t panel,
+                          float *sums) {
+    int32_t width = product->micro->panel;
+    const char *w = (const char *)product->weight->data +
+                    (size_t)item->expert * product->weight->group_bytes +
+                    panel * product->steps * width * STEP_BYTES;
+    int64_t most = CUT_BYTES / (width * STEP_BYTES);
+    /* When K is one cut, a tile is finished while its sums are in the first cache. */
+    int64_t pieces = product->steps <= most ? tiles_of(product, item->end - item->row) : 1;
+    for (int64_t row = item->row, end; row < item->end; row = end) {
+        end = row + (item->end - row + pieces - 1) / pieces;
+        pieces--;
+        memset(sums, 0, (size_t)(end - row) * (size_t)width * sizeof *sums);
+        for (int64_t first = 0; first < product->steps; first += most) {
+            int64_t left = product->steps - first;
+            struct cut cut = {w + first * width * STEP_BYTES, first, left < most ? left : most};
+            multiply(product, item, &cut, row, end, sums);
+        }
+        product->finish(product, panel, row, (int32_t)(end - row), sums);
     }
 }
 
 static void compute_item(void *context, int32_t index, int32_t thread) {
     const struct product *product = context;
-    int32_t panel = product->micro->panel;
     float *sums =
         (float *)(void *)(product->kernels->scratch + (size_t)thread * KERNELS_SCRATCH_BYTES);
     struct item item = find_item(product, index);
-    int64_t block = BLOCK_PANEL_BYTES / (panel * STEP_BYTES);
-    /* When K is one block, a tile is finished while its sums are in the first cache. */
-    int64_t chunk = product->steps <= block ? product->micro->tile_rows : product->block_rows;
-    for (int64_t row = item.row; row < item.end; row += chunk) {
-        struct item part = item;
-        part.row = row;
-        if (row + chunk < item.end)
-            part.end = row + chunk;
-        memset(sums, 0, (size_t)(part.end - row) * (size_t)panel * sizeof *sums);
-        for (int64_t first = 0; first < product->steps; first += block) {
-            int64_t left = product->steps - first;
-            multiply(product, &part, first, left < block ? left : block, sums);
-        }
-        product->finish(product, item.panel, row, (int32_t)(part.end - row), sums);
-    }
+    for (int32_t panel = item.panel; panel < item.panel_end; panel++)
+        compute_panel(product, &item, panel, sums);
 }
 
 /* Cuts rows into blocks: as few as the scratch allows, but enough items for all threads. Returns
@@ -122,7 +159,8 @@ static int64_t plan_items(struct product *product) {
         most = own > most ? own : most;
     }
     int64_t block = most < BLOCK_ROWS_MAX ? most : BLOCK_ROWS_MAX;
-    int64_t wanted = (int64_t)thread_pool_threads(product->kernels->pool) * ITEMS_PER_THREAD;
+    int64_t threads = thread_pool_threads(product->kernels->pool);
+    int64_t wanted = threads * ITEMS_PER_THREAD;
     int64_t least = 4 * product->micro->tile_rows;
     if (busy * product->panels < wanted && block > least) {
         block = block * busy * product->panels / wanted;
@@ -131,10 +169,15 @@ static int64_t plan_items(struct product *product) {
     block +=
         (product->micro->tile_rows - block % product->micro->tile_rows) % product->micro->tile_rows;
     product->block_rows = (int32_t)block;
-    int64_t items = 0;
+    int64_t items = 0, blocks = 0;
+    for (int32_t e = 0; e < product->experts; e++)
+        blocks += blocks_of(product, e);
+    int64_t run = blocks * product->panels / (threads * ITEMS_PER_THREAD_JOINED);
+    run = run > PANELS_PER_ITEM_MAX ? PANELS_PER_ITEM_MAX : run < 1 ? 1 : run;
+    product->run = (int32_t)run;
     for (int32_t e = 0; e < product->experts; e++) {
         product->first_item[e] = (int32_t)items;
-        items += (int64_t)blocks_of(product, e) * product->panels;
+        items += (int64_t)blocks_of(product, e) * ((product->panels + run - 1) / run);
     }
     ASSERT(items <= INT32_MAX);
     product->first_item[product->experts] = (int32_t)items;

@@ -10,12 +10,22 @@
 #define GEMM_MICRO_ROWS_MAX 6
 #define GEMM_MICRO_PANEL_MAX 64
 
-/* sums[i][n] += sum over k, ascending, of x[i][k] * w[k][n], i < rows, n < panel. `steps` is the
- * number of k (f32) or of pairs of k (bf16, the even one added first); x[i] and w stand at the
- * first of them. sums: [rows][panel], 64-byte aligned. The bits of a row do not depend on `rows`.
- */
-typedef void (*gemm_micro_tile)(int32_t rows, const void *const *x, const void *w, int64_t steps,
-                                float *sums);
+/* One tile: sums[i][n] += sum over k, ascending, of x[i][k] * w[k][n], i < rows, n < panel. The
+ * bits of a row do not depend on `rows`. */
+struct gemm_tile {
+    int32_t rows;                       /* 1 .. tile_rows */
+    const void *x[GEMM_MICRO_ROWS_MAX]; /* each at the first step */
+    const void *w;                      /* part of a panel, at the first step */
+    int64_t steps; /* number of k (f32) or of pairs of k (bf16, the even one added first) */
+    float *sums;   /* [rows][panel], 64-byte aligned */
+    /* Weights that will be wanted soon: step k asks for 128 bytes at ahead + k * ahead_stride (not
+     * in tiles of 1 or 2 rows, which look ahead by themselves). May point anywhere: nothing is
+     * read. */
+    const char *ahead;
+    int64_t ahead_stride;
+};
+
+typedef void (*gemm_micro_tile)(const struct gemm_tile *tile);
 
 struct gemm_micro {
     int32_t panel;     /* columns of a tile */

@@ -85,27 +85,32 @@ TILE_INLINE vec_f32 vec_exp(vec_f32 x) {
     return sum * first * second;
 }
 
-/* Asks for the weights of one step, TILE_PREFETCH_BYTES ahead. Past the end of the weights this is
- * harmless: a prefetch never faults. */
-TILE_INLINE void tile_prefetch(int rows, const char *w) {
-    if (rows > TILE_PREFETCH_ROWS)
+/* Asks for weights that come later. A prefetch never faults, so the end of the weights needs no
+ * care.
+ */
+TILE_INLINE void tile_prefetch(int rows, const char *w, const char *ahead) {
+    if (rows > TILE_PREFETCH_ROWS) {
+        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch(ahead + 64, 0, 2);
         return;
+    }
     for (int line = 0; line < TILE_PANEL * 4; line += 64)
         __builtin_prefetch(w + TILE_PREFETCH_BYTES + line, 0, 3);
 }
 
-TILE_INLINE void tile_multiply_f32(int rows, const void *const *x, const char *w, int64_t steps,
-                                   float *sums) {
+TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
+    const void *const *x = tile->x;
+    const char *w = tile->w, *ahead = tile->ahead;
     vec_f32 sum[TILE_ROWS][TILE_VECS];
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(sums + i * TILE_PANEL + j * VEC_LANES);
+            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
     }
-    for (int64_t k = 0; k < steps; k++, w += TILE_PANEL * 4) {
+    for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
-        tile_prefetch(rows, w);
+        tile_prefetch(rows, w, ahead);
         TILE_UNROLL
         for (int i = 0; i < rows; i++)
             input[i] = vec_splat(((const float *)x[i])[k]);
@@ -121,25 +126,26 @@ TILE_INLINE void tile_multiply_f32(int rows, const void *const *x, const char *w
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            vec_store(sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
+            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
     }
 }
 
 #ifndef TILE_HAS_BF16_DOT
 /* bf16 widened to f32: the even element of each pair stands in the low half of its 32 bits. */
-TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *w, int64_t steps,
-                                    float *sums) {
+TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
+    const void *const *x = tile->x;
+    const char *w = tile->w, *ahead = tile->ahead;
     const vec_u32 odd_mask = vec_splat_bits(0xffff0000u);
     vec_f32 sum[TILE_ROWS][TILE_VECS];
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(sums + i * TILE_PANEL + j * VEC_LANES);
+            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
     }
-    for (int64_t k = 0; k < steps; k++, w += TILE_PANEL * 4) {
+    for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
-        tile_prefetch(rows, w);
+        tile_prefetch(rows, w, ahead);
         TILE_UNROLL
         for (int i = 0; i < rows; i++)
             input[i] = (vec_f32)vec_splat_bits(((const uint32_t *)x[i])[k] << 16);
@@ -165,22 +171,23 @@ TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            vec_store(sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
+            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
     }
 }
 #else
-TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *w, int64_t steps,
-                                    float *sums) {
+TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
+    const void *const *x = tile->x;
+    const char *w = tile->w, *ahead = tile->ahead;
     vec_f32 sum[TILE_ROWS][TILE_VECS];
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(sums + i * TILE_PANEL + j * VEC_LANES);
+            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
     }
-    for (int64_t k = 0; k < steps; k++, w += TILE_PANEL * 4) {
+    for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_u32 input[TILE_ROWS];
-        tile_prefetch(rows, w);
+        tile_prefetch(rows, w, ahead);
         TILE_UNROLL
         for (int i = 0; i < rows; i++)
             input[i] = vec_splat_bits(((const uint32_t *)x[i])[k]);
@@ -196,7 +203,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            vec_store(sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
+            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
     }
 }
 #endif
@@ -205,49 +212,47 @@ TILE_INLINE void tile_multiply_bf16(int rows, const void *const *x, const char *
  */
 #define TILE_AT_MOST(rows) ((rows) <= TILE_ROWS ? (rows) : TILE_ROWS)
 
-static void tile_f32(int32_t rows, const void *const *x, const void *w, int64_t steps,
-                     float *sums) {
-    switch (rows) {
+static void tile_f32(const struct gemm_tile *tile) {
+    switch (tile->rows) {
     case 1:
-        tile_multiply_f32(1, x, w, steps, sums);
+        tile_multiply_f32(1, tile);
         break;
     case 2:
-        tile_multiply_f32(TILE_AT_MOST(2), x, w, steps, sums);
+        tile_multiply_f32(TILE_AT_MOST(2), tile);
         break;
     case 3:
-        tile_multiply_f32(TILE_AT_MOST(3), x, w, steps, sums);
+        tile_multiply_f32(TILE_AT_MOST(3), tile);
         break;
     case 4:
-        tile_multiply_f32(TILE_AT_MOST(4), x, w, steps, sums);
+        tile_multiply_f32(TILE_AT_MOST(4), tile);
         break;
     case 5:
-        tile_multiply_f32(TILE_AT_MOST(5), x, w, steps, sums);
+        tile_multiply_f32(TILE_AT_MOST(5), tile);
         break;
     default:
-        tile_multiply_f32(TILE_ROWS, x, w, steps, sums);
+        tile_multiply_f32(TILE_ROWS, tile);
     }
 }
 
-static void tile_bf16(int32_t rows, const void *const *x, const void *w, int64_t steps,
-                      float *sums) {
-    switch (rows) {
+static void tile_bf16(const struct gemm_tile *tile) {
+    switch (tile->rows) {
     case 1:
-        tile_multiply_bf16(1, x, w, steps, sums);
+        tile_multiply_bf16(1, tile);
         break;
     case 2:
-        tile_multiply_bf16(TILE_AT_MOST(2), x, w, steps, sums);
+        tile_multiply_bf16(TILE_AT_MOST(2), tile);
         break;
     case 3:
-        tile_multiply_bf16(TILE_AT_MOST(3), x, w, steps, sums);
+        tile_multiply_bf16(TILE_AT_MOST(3), tile);
         break;
     case 4:
-        tile_multiply_bf16(TILE_AT_MOST(4), x, w, steps, sums);
+        tile_multiply_bf16(TILE_AT_MOST(4), tile);
         break;
     case 5:
-        tile_multiply_bf16(TILE_AT_MOST(5), x, w, steps, sums);
+        tile_multiply_bf16(TILE_AT_MOST(5), tile);
         break;
     default:
-        tile_multiply_bf16(TILE_ROWS, x, w, steps, sums);
+        tile_multiply_bf16(TILE_ROWS, tile);
     }
 }
 

@@ -15,7 +15,7 @@ enum status probe_read_bandwidth(const struct kernels *kernels, int64_t bytes,
                                  double *bytes_per_second);
 
 /* All threads run the instruction set's register-blocked tile of `dtype` (F32 or BF16) on data that
- * fits the first cache, some 0.1 s in all. 2 operations a multiply-add. For the reference kernels:
+ * fits the first cache, some 0.2 s in all. 2 operations a multiply-add. For the reference kernels:
  * a small product of theirs. Local. */
 enum status probe_gemm_peak(const struct kernels *kernels, enum dtype dtype,
                             double *operations_per_second);
