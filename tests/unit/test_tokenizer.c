@@ -12,6 +12,7 @@
 #include "kernels/base/log.h"
 #include "runtime/detokenizer.h"
 #include "runtime/tokenizer.h"
+#include "tests/support/log_capture.h"
 #include "tests/unit/unit_test.h"
 
 #define DATA "tests/data/tokenizers/"
@@ -219,7 +220,8 @@ static void each_line(struct folder *folder, const char *file,
 
 static int check_folder(struct folder *folder) {
     char path[512];
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder->path);
+    bool is_demo = strcmp(folder->path, DATA "demo-moe") == 0; /* the model's own file */
+    snprintf(path, sizeof path, "%s/tokenizer.json", is_demo ? "launcher/demo-moe" : folder->path);
     if (tokenizer_load(path, &folder->tokenizer) != STATUS_OK)
         return folder->wrong = 1;
     each_line(folder, "vectors.jsonl", check_vector);
@@ -242,8 +244,255 @@ static int check_arguments(int count, char **paths) {
     return wrong > 0;
 }
 
+/* The committed folders; demo-moe's tokenizer is the demo model's own. */
+static const char *const folders[] = {
+    DATA "minimind",
+    DATA "mixtral",
+    DATA "demo-moe",
+    DATA "forms/added-nfc",
+    DATA "forms/added-spm",
+    DATA "forms/deepseek-v3",
+    DATA "forms/digits-prefix-nfkc",
+    DATA "forms/llama-3",
+    DATA "forms/metaspace-always",
+    DATA "forms/metaspace-first-split",
+    DATA "forms/metaspace-never-split",
+    DATA "forms/nfd-lowercase",
+    DATA "forms/no-decoder",
+    DATA "forms/o200k",
+    DATA "forms/replace-regex",
+    DATA "forms/split-contiguous",
+    DATA "forms/split-empty",
+    DATA "forms/split-merged_with_next-inverted",
+    DATA "forms/split-merged_with_previous",
+    DATA "forms/split-removed",
+    DATA "forms/spm-dropped",
+    DATA "forms/spm-unk",
+    DATA "forms/spm-unk-fused",
+    DATA "forms/word-class",
+};
+
+static struct tokenizer *load(const char *path) {
+    struct tokenizer *tokenizer = NULL;
+    assert_int_equal(tokenizer_load(path, &tokenizer), STATUS_OK);
+    return tokenizer;
+}
+
+static void vectors_are_exact(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        struct folder folder = {.path = folders[i]};
+        assert_int_equal(check_folder(&folder), 0);
+        assert_true(folder.vectors >= 40);
+        tokenizer_destroy(folder.tokenizer);
+    }
+}
+
+static void a_wrong_vector_is_seen(void **state) {
+    (void)state;
+    struct folder folder = {.path = "control", .tokenizer = load(DATA "minimind/tokenizer.json")};
+    json_t *row = json_pack("{s:s, s:[i], s:[i], s:s, s:s}", "text", "hello", "ids", 9,
+                            "ids_with_special", 9, "decoded", "x", "decoded_skip_special", "x");
+    assert_non_null(row);
+    folder.wrong = 100; /* nothing printed */
+    check_vector(&folder, "none", 1, row);
+    assert_int_equal(folder.wrong, 104);
+    json_decref(row);
+    tokenizer_destroy(folder.tokenizer);
+}
+
+static void text_that_is_not_utf8_is_refused_with_its_offset(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t length;
+        const char *says;
+    } cases[] = {
+        {"abc\xff", 4, "byte 3: expected UTF-8, got 0xff"},
+        {"\xc0\x80", 2, "byte 0: expected UTF-8, got 0xc0"},             /* an overlong NUL */
+        {"0123456789\xe4\xbd", 12, "byte 10: expected UTF-8, got 0xe4"}, /* breaks off */
+        {"\xed\xa0\x80", 3, "byte 0: expected UTF-8, got 0xed"},         /* a surrogate */
+        {"\xf4\x90\x80\x80", 4, "byte 0: expected UTF-8, got 0xf4"},     /* above U+10FFFF */
+        {"a\x80", 2, "byte 1: expected UTF-8, got 0x80"},
+    };
+    struct tokenizer *tokenizer = load(DATA "minimind/tokenizer.json");
+    struct token_list ids = {0};
+    assert_int_equal(token_list_append(&ids, 7), STATUS_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct log_capture capture;
+        char said[512];
+        log_capture_begin(&capture);
+        enum status status = tokenizer_encode(tokenizer, cases[i].text, cases[i].length, 0, &ids);
+        assert_int_equal(log_capture_end(&capture, said, sizeof said), 1);
+        assert_int_equal(status, STATUS_BAD_REQUEST);
+        assert_non_null(strstr(said, cases[i].says));
+        assert_int_equal(ids.count, 1);
+    }
+    token_list_deinit(&ids);
+    tokenizer_destroy(tokenizer);
+}
+
+/* Encodes, and decodes again; the text must come back if `comes_back`. */
+static int64_t encode_long(const struct tokenizer *tokenizer, const char *text, size_t length,
+                           bool comes_back) {
+    struct token_list ids = {0};
+    struct text_buffer again = {0};
+    assert_int_equal(tokenizer_encode(tokenizer, text, length, 0, &ids), STATUS_OK);
+    assert_int_equal(tokenizer_decode(tokenizer, ids.ids, ids.count, false, &again), STATUS_OK);
+    if (comes_back) {
+        assert_int_equal(again.length, length);
+        assert_memory_equal(again.data, text, length);
+    }
+    int64_t count = ids.count;
+    token_list_deinit(&ids);
+    text_buffer_deinit(&again);
+    return count;
+}
+
+/* A megabyte of one thing, with something else at the end: what is quadratic does not come back
+ * from this. */
+static void a_megabyte_without_a_place_to_cut(void **state) {
+    (void)state;
+    static const char *const units[] = {"a",   " ",        "\n", "7", "!", "ab", "\xf0\x9f\x98\x80",
+                                        " \n", "\xc2\xa0", "'"};
+    static const char *const files[] = {
+        DATA "minimind/tokenizer.json", DATA "mixtral/tokenizer.json",
+        "launcher/demo-moe/tokenizer.json", DATA "forms/nfd-lowercase/tokenizer.json",
+        DATA "forms/deepseek-v3/tokenizer.json"};
+    static const char *const ends[] = {"", "7", "x"};
+    size_t length = 1 << 20;
+    char *text = malloc(length + 1);
+    assert_non_null(text);
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        struct tokenizer *tokenizer = load(files[f]);
+        for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+            size_t size = strlen(units[u]);
+            for (size_t i = 0; i < length; i += size)
+                memcpy(text + i, units[u], size);
+            size_t end = strlen(ends[u % 3]);
+            memcpy(text + length, ends[u % 3], end);
+            assert_true(encode_long(tokenizer, text, length + end, f != 3) >= 1 << 11);
+        }
+        tokenizer_destroy(tokenizer);
+    }
+    free(text);
+}
+
+/* Combining marks in the wrong order: sorting them must not be quadratic. */
+static void a_megabyte_of_combining_marks(void **state) {
+    (void)state;
+    size_t length = 1 << 20;
+    char *text = malloc(length);
+    assert_non_null(text);
+    for (size_t i = 0; i < length; i += 4)
+        memcpy(text + i, i < length / 2 ? "\xcc\x81\xcc\x81" : "\xcc\xa3\xcc\xa3", 4);
+    struct tokenizer *tokenizer = load("launcher/demo-moe/tokenizer.json");
+    struct token_list ids = {0};
+    struct text_buffer again = {0};
+    assert_int_equal(tokenizer_encode(tokenizer, text, length, 0, &ids), STATUS_OK);
+    assert_int_equal(tokenizer_decode(tokenizer, ids.ids, ids.count, false, &again), STATUS_OK);
+    assert_int_equal(again.length, length);
+    for (size_t i = 0; i < length; i += 2) /* below before above */
+        assert_memory_equal(again.data + i, i < length / 2 ? "\xcc\xa3" : "\xcc\x81", 2);
+    token_list_deinit(&ids);
+    text_buffer_deinit(&again);
+    tokenizer_destroy(tokenizer);
+    free(text);
+}
+
+static void ids_without_a_token_give_nothing(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = load(DATA "minimind/tokenizer.json");
+    int32_t count = tokenizer_vocab_count(tokenizer);
+    const int32_t ids[] = {-1, INT32_MIN, count, count + 1000, INT32_MAX};
+    struct text_buffer text = {0};
+    assert_int_equal(tokenizer_decode(tokenizer, ids, 5, false, &text), STATUS_OK);
+    assert_int_equal(text.length, 0);
+    struct detokenizer stream;
+    detokenizer_init(&stream, tokenizer, false);
+    char *delta = malloc(detokenizer_delta_bytes_max(tokenizer));
+    for (int i = 0; i < 5; i++) {
+        size_t length = 9;
+        assert_int_equal(detokenizer_push(&stream, ids[i], delta), 0);
+        assert_null(tokenizer_id_to_token(tokenizer, ids[i], &length));
+        assert_int_equal(length, 0);
+        tokenizer_id_to_bytes(tokenizer, ids[i], &length);
+        assert_int_equal(length, 0);
+        assert_false(tokenizer_is_special(tokenizer, ids[i]));
+    }
+    assert_int_equal(detokenizer_finish(&stream, delta), 0);
+    free(delta);
+    text_buffer_deinit(&text);
+    tokenizer_destroy(tokenizer);
+}
+
+static void special_tokens_by_name_and_as_plain_text(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = load("launcher/demo-moe/tokenizer.json");
+    assert_int_equal(tokenizer_token_id(tokenizer, "<|im_end|>"), 4095);
+    assert_int_equal(tokenizer_token_id(tokenizer, "<|no such token|>"), -1);
+    assert_int_equal(tokenizer_vocab_count(tokenizer), 4096);
+    assert_true(tokenizer_is_special(tokenizer, 4095));
+    assert_false(tokenizer_is_special(tokenizer, 17));
+    size_t length;
+    assert_memory_equal(tokenizer_id_to_token(tokenizer, 4095, &length), "<|im_end|>", 10);
+    assert_int_equal(length, 10);
+    struct token_list ids = {0};
+    assert_int_equal(tokenizer_encode(tokenizer, "<|im_end|>", 10, 0, &ids), STATUS_OK);
+    assert_int_equal(ids.count, 1);
+    assert_int_equal(ids.ids[0], 4095);
+    ids.count = 0;
+    assert_int_equal(tokenizer_encode(tokenizer, "<|im_end|>", 10, TOKENIZER_PLAIN_SPECIAL, &ids),
+                     STATUS_OK);
+    assert_true(ids.count > 1);
+    for (int64_t i = 0; i < ids.count; i++)
+        assert_false(tokenizer_is_special(tokenizer, ids.ids[i]));
+    struct text_buffer text = {0};
+    assert_int_equal(tokenizer_decode(tokenizer, ids.ids, ids.count, true, &text), STATUS_OK);
+    assert_int_equal(text.length, 10);
+    assert_memory_equal(text.data, "<|im_end|>", 10);
+    text_buffer_deinit(&text);
+    token_list_deinit(&ids);
+    tokenizer_destroy(tokenizer);
+}
+
+/* Checks all vectors of a folder with a tokenizer that other threads use, too. */
+static void *check_in_thread(void *argument) {
+    struct folder *folder = argument;
+    each_line(folder, "vectors.jsonl", check_vector);
+    each_line(folder, "streams.jsonl", check_stream);
+    return NULL;
+}
+
+static void one_tokenizer_serves_several_threads(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = load(DATA "mixtral/tokenizer.json");
+    struct folder users[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        users[i] = (struct folder){.path = DATA "mixtral", .tokenizer = tokenizer};
+        assert_int_equal(pthread_create(&threads[i], NULL, check_in_thread, &users[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(users[i].wrong, 0);
+        assert_int_equal(users[i].vectors, 200);
+    }
+    tokenizer_destroy(tokenizer);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1)
         return check_arguments(argc - 1, argv + 1);
-    return 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vectors_are_exact),
+        cmocka_unit_test(a_wrong_vector_is_seen),
+        cmocka_unit_test(text_that_is_not_utf8_is_refused_with_its_offset),
+        cmocka_unit_test(a_megabyte_without_a_place_to_cut),
+        cmocka_unit_test(a_megabyte_of_combining_marks),
+        cmocka_unit_test(ids_without_a_token_give_nothing),
+        cmocka_unit_test(special_tokens_by_name_and_as_plain_text),
+        cmocka_unit_test(one_tokenizer_serves_several_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
