@@ -76,18 +76,6 @@ static void take_byte(struct detokenizer *d, struct writer *out, unsigned char b
     take_byte(d, out, byte); /* as the start of a character: no deeper than this */
 }
 
-/* The first token under Metaspace: its marks stand for nothing. */
-static void take_first_metaspace(struct detokenizer *d, struct writer *out, int32_t id) {
-    const struct tokenizer_decode *decode = &d->tokenizer->decode;
-    size_t length;
-    const char *text = tokenizer_vocab_text(&d->tokenizer->vocab, id, &length);
-    for (size_t i = 0, size; i < length; i += size) {
-        tokenizer_utf8_read(text + i, &size);
-        if (size != decode->mark_length || memcmp(text + i, decode->mark, size) != 0)
-            emit(d, out, text + i, size);
-    }
-}
-
 size_t detokenizer_push(struct detokenizer *detokenizer, int32_t id, char *delta) {
     const struct tokenizer_decode *decode = &detokenizer->tokenizer->decode;
     uint32_t flags = tokenizer_vocab_flags(&detokenizer->tokenizer->vocab, id);
@@ -98,15 +86,12 @@ size_t detokenizer_push(struct detokenizer *detokenizer, int32_t id, char *delta
     detokenizer->has_token = true;
     if (decode->separates && !is_first)
         emit(detokenizer, &out, " ", 1);
-    if (is_first && decode->drops_first_marks) {
-        take_first_metaspace(detokenizer, &out, id);
-        return out.length;
-    }
-    size_t length;
-    const char *bytes = tokenizer_decode_piece(decode, id, &length);
-    if (decode->byte_fallback && decode->pieces[id].byte < 0)
+    const struct tokenizer_decode_piece *piece =
+        is_first && decode->first_pieces != NULL ? &decode->first_pieces[id] : &decode->pieces[id];
+    const char *bytes = decode->text.data + piece->start;
+    if (decode->byte_fallback && piece->byte < 0)
         flush_pending(detokenizer, &out);
-    for (size_t i = 0; i < length; i++)
+    for (uint32_t i = 0; i < piece->length; i++)
         take_byte(detokenizer, &out, (unsigned char)bytes[i]);
     return out.length;
 }

@@ -9,6 +9,7 @@
 #define NO_NODE UINT64_MAX
 
 void tokenizer_added_deinit(struct tokenizer_added *added) {
+    text_buffer_deinit(&added->text);
     free(added->tokens);
     tokenizer_map_deinit(&added->edges);
     tokenizer_map_deinit(&added->endings);
@@ -38,6 +39,9 @@ static uint64_t edge_key(uint64_t node, char byte) {
 enum status tokenizer_added_insert(struct tokenizer_added *added, const char *bytes, size_t length,
                                    const struct tokenizer_added_token *token) {
     RETURN_IF_ERROR(append_token(added, token));
+    added->tokens[added->token_count - 1].start = (uint32_t)added->text.length;
+    added->tokens[added->token_count - 1].length = (uint32_t)length;
+    RETURN_IF_ERROR(text_buffer_append(&added->text, bytes, length));
     uint64_t node = 0;
     for (size_t i = 0; i < length; i++) {
         uint64_t next = tokenizer_map_get(&added->edges, edge_key(node, bytes[i]), NO_NODE);

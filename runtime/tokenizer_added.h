@@ -12,6 +12,8 @@
 
 struct tokenizer_added_token {
     int32_t id;
+    uint32_t start; /* what is looked for: offset in `text` */
+    uint32_t length;
     bool special;
     bool single_word; /* only where no word character is beside it */
     bool lstrip;      /* swallows the white space before it */
@@ -21,6 +23,7 @@ struct tokenizer_added_token {
 /* Tokens that are looked for in one form of the text (as it came, or normalised): a trie over
  * bytes. {0} holds none. */
 struct tokenizer_added {
+    struct text_buffer text; /* what is looked for, all tokens one after the other */
     struct tokenizer_added_token *tokens;
     size_t token_count;
     struct tokenizer_map edges;   /* node << 8 | byte to node; the root is node 0 */

@@ -43,6 +43,7 @@ static const struct tokenizer_json_choice kinds[] = {
 void tokenizer_decode_deinit(struct tokenizer_decode *decode) {
     text_buffer_deinit(&decode->text);
     free(decode->pieces);
+    free(decode->first_pieces);
     *decode = (struct tokenizer_decode){0};
 }
 
@@ -188,35 +189,43 @@ static enum status append_byte_level(struct text_buffer *out, const char *text, 
     return STATUS_OK;
 }
 
-static enum status append_metaspace(const struct tokenizer_decode *decode, struct text_buffer *out,
-                                    const char *text, size_t length) {
+/* Marks are spaces, or nothing if `drops_marks`. */
+static enum status append_metaspace(const struct tokenizer_decode *decode, bool drops_marks,
+                                    struct text_buffer *out, const char *text, size_t length) {
     for (size_t i = 0, size; i < length; i += size) {
         tokenizer_utf8_read(text + i, &size);
-        bool is_mark = size == decode->mark_length && memcmp(text + i, decode->mark, size) == 0;
-        RETURN_IF_ERROR(text_buffer_append(out, is_mark ? " " : text + i, is_mark ? 1 : size));
+        if (size != decode->mark_length || memcmp(text + i, decode->mark, size) != 0)
+            RETURN_IF_ERROR(text_buffer_append(out, text + i, size));
+        else if (!drops_marks)
+            RETURN_IF_ERROR(text_buffer_append(out, " ", 1));
     }
     return STATUS_OK;
 }
 
-static enum status append_piece(struct loader *loader, int32_t id, const char *text,
-                                size_t length) {
-    struct tokenizer_decode *decode = loader->decode;
+/* Runs the Replace steps over a token's text. */
+static enum status replace_all(struct loader *loader, const char **text, size_t *length) {
     for (int i = 0; i < loader->replace_count; i++) {
         struct text_buffer *next = &loader->buffers[i & 1];
         next->length = 0;
-        RETURN_IF_ERROR(text_buffer_reserve(next, length + 1)); /* never NULL */
-        RETURN_IF_ERROR(
-            tokenizer_normalize_replace(&loader->replaces[i], &loader->regex, text, length, next));
-        text = next->data;
-        length = next->length;
+        RETURN_IF_ERROR(text_buffer_reserve(next, *length + 1)); /* never NULL */
+        RETURN_IF_ERROR(tokenizer_normalize_replace(&loader->replaces[i], &loader->regex, *text,
+                                                    *length, next));
+        *text = next->data;
+        *length = next->length;
     }
-    struct tokenizer_decode_piece *piece = &decode->pieces[id];
+    return STATUS_OK;
+}
+
+static enum status append_piece(struct loader *loader, struct tokenizer_decode_piece *piece,
+                                bool is_first, const char *text, size_t length) {
+    struct tokenizer_decode *decode = loader->decode;
+    RETURN_IF_ERROR(replace_all(loader, &text, &length));
     piece->start = (uint32_t)decode->text.length;
     piece->byte = decode->byte_fallback ? tokenizer_bpe_byte_of_name(text, length) : -1;
     if (decode->kind == TOKENIZER_DECODE_BYTE_LEVEL)
         RETURN_IF_ERROR(append_byte_level(&decode->text, text, length));
     else if (decode->kind == TOKENIZER_DECODE_METASPACE)
-        RETURN_IF_ERROR(append_metaspace(decode, &decode->text, text, length));
+        RETURN_IF_ERROR(append_metaspace(decode, is_first, &decode->text, text, length));
     else if (piece->byte >= 0)
         RETURN_IF_ERROR(text_buffer_append(&decode->text, (char[1]){(char)piece->byte}, 1));
     else
@@ -230,35 +239,60 @@ static enum status append_piece(struct loader *loader, int32_t id, const char *t
 /* Replacing may make texts longer; what a file of bounded size can ask for is bounded, too. */
 #define TEXT_BYTES_MAX ((size_t)1 << 30)
 
-static enum status make_pieces(struct loader *loader, const struct tokenizer_vocab *vocab,
-                               const struct tokenizer_json *node) {
+/* One id: its piece, and the one that it has as the first token. */
+static enum status make_piece(struct loader *loader, int32_t id, const char *text, size_t length,
+                              const struct tokenizer_json *node) {
     struct tokenizer_decode *decode = loader->decode;
+    RETURN_IF_ERROR(append_piece(loader, &decode->pieces[id], false, text, length));
+    if (decode->first_pieces != NULL)
+        RETURN_IF_ERROR(append_piece(loader, &decode->first_pieces[id], true, text, length));
+    if (decode->text.length > TEXT_BYTES_MAX)
+        return tokenizer_json_unsupported(node, "tokens that decode to less than 1 GiB");
+    return STATUS_OK;
+}
+
+static enum status take_pieces(struct tokenizer_decode *decode,
+                               const struct tokenizer_vocab *vocab) {
+    size_t count = (size_t)vocab->id_count;
     decode->id_count = vocab->id_count;
-    decode->pieces = calloc((size_t)vocab->id_count, sizeof decode->pieces[0]);
-    if (decode->pieces == NULL) {
+    decode->pieces = calloc(count, sizeof decode->pieces[0]);
+    if (decode->drops_first_marks)
+        decode->first_pieces = calloc(count, sizeof decode->pieces[0]);
+    if (decode->pieces == NULL || (decode->drops_first_marks && decode->first_pieces == NULL)) {
         LOG_ERROR("tokenizer: cannot take memory for %d ids", vocab->id_count);
         return STATUS_NO_MEMORY;
     }
-    RETURN_IF_ERROR(text_buffer_reserve(&decode->text, vocab->text.length + 1)); /* never NULL */
+    for (size_t i = 0; i < count; i++)
+        decode->pieces[i].byte = -1;
+    return text_buffer_reserve(&decode->text, vocab->text.length + 1); /* never NULL */
+}
+
+static enum status make_pieces(struct loader *loader, const struct tokenizer_vocab *vocab,
+                               const struct tokenizer_added *renamed,
+                               const struct tokenizer_json *node) {
+    RETURN_IF_ERROR(take_pieces(loader->decode, vocab));
     for (int32_t id = 0; id < vocab->id_count; id++) {
         size_t length;
         const char *text = tokenizer_vocab_text(vocab, id, &length);
-        decode->pieces[id].byte = -1;
         if (text != NULL)
-            RETURN_IF_ERROR(append_piece(loader, id, text, length));
-        if (decode->text.length > TEXT_BYTES_MAX)
-            return tokenizer_json_unsupported(node, "tokens that decode to less than 1 GiB");
+            RETURN_IF_ERROR(make_piece(loader, id, text, length, node));
+    }
+    for (size_t i = 0; i < renamed->token_count; i++) {
+        const struct tokenizer_added_token *token = &renamed->tokens[i];
+        RETURN_IF_ERROR(
+            make_piece(loader, token->id, renamed->text.data + token->start, token->length, node));
     }
     return STATUS_OK;
 }
 
 enum status tokenizer_decode_load(struct tokenizer_decode *decode,
                                   const struct tokenizer_vocab *vocab,
+                                  const struct tokenizer_added *renamed,
                                   const struct tokenizer_json *node) {
     struct loader loader = {.decode = decode};
     enum status status = load_steps(&loader, node);
     if (status == STATUS_OK)
-        status = make_pieces(&loader, vocab, node);
+        status = make_pieces(&loader, vocab, renamed, node);
     for (int i = 0; i < loader.replace_count; i++)
         tokenizer_normalize_step_deinit(&loader.replaces[i]);
     tokenizer_regex_scratch_deinit(&loader.regex);

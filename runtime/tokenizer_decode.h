@@ -9,6 +9,7 @@
 
 #include "kernels/base/status.h"
 #include "runtime/text_buffer.h"
+#include "runtime/tokenizer_added.h"
 #include "runtime/tokenizer_json.h"
 #include "runtime/tokenizer_vocab.h"
 
@@ -35,15 +36,18 @@ struct tokenizer_decode {
     size_t strip_length;    /* its bytes, */
     int32_t strip_count;    /* and at most how many of them */
     struct text_buffer text;
-    struct tokenizer_decode_piece *pieces; /* by id, `id_count` of them */
+    struct tokenizer_decode_piece *pieces;       /* by id, `id_count` of them */
+    struct tokenizer_decode_piece *first_pieces; /* for the first token, if that differs */
     int32_t id_count;
     size_t piece_bytes_max; /* of the longest piece */
 };
 
-/* Reads `node` (a decoder, or missing) and works out the pieces of all ids. *decode is {0} before,
+/* Reads `node` (a decoder, or missing) and works out the pieces of all ids. The tokens of `renamed`
+ * decode to what they are looked for as, which is their normalised text. *decode is {0} before,
  * and to be deinitialised also after an error. Local. */
 enum status tokenizer_decode_load(struct tokenizer_decode *decode,
                                   const struct tokenizer_vocab *vocab,
+                                  const struct tokenizer_added *renamed,
                                   const struct tokenizer_json *node);
 
 void tokenizer_decode_deinit(struct tokenizer_decode *decode);

@@ -73,7 +73,7 @@ static enum status insert_added(struct tokenizer *tokenizer, const char *content
 
 static enum status load_added_token(struct tokenizer *tokenizer,
                                     const struct tokenizer_json *node) {
-    struct tokenizer_added_token token;
+    struct tokenizer_added_token token = {0};
     const char *content;
     size_t length;
     bool is_normalized;
@@ -143,7 +143,8 @@ static enum status load_sections(struct tokenizer *tokenizer, const struct token
     RETURN_IF_ERROR(
         tokenizer_template_load(&node, &tokenizer->vocab, &tokenizer->before, &tokenizer->after));
     RETURN_IF_ERROR(tokenizer_json_member(root, "decoder", &node));
-    return tokenizer_decode_load(&tokenizer->decode, &tokenizer->vocab, &node);
+    return tokenizer_decode_load(&tokenizer->decode, &tokenizer->vocab, &tokenizer->normalized,
+                                 &node);
 }
 
 /* Builds the tokenizer and drops the JSON value. */

@@ -91,28 +91,35 @@ enum status tokenizer_normalize_load(struct tokenizer_normalize *normalize,
     return STATUS_OK;
 }
 
+/* The bytes of the character at `at`; 1 at the end. */
+static size_t step_over(const char *text, size_t length, size_t at) {
+    size_t size = 1;
+    if (at < length)
+        tokenizer_utf8_read(text + at, &size);
+    return size;
+}
+
 enum status tokenizer_normalize_replace(const struct tokenizer_normalize_step *step,
                                         struct tokenizer_regex_scratch *scratch, const char *text,
                                         size_t length, struct text_buffer *out) {
     size_t done = 0;
     size_t from = 0;
-    while (from <= length) {
+    bool had_match = false;
+    while (from <= length && length > 0) {
         size_t start;
         size_t end;
         RETURN_IF_ERROR(
             tokenizer_regex_search(&step->pattern, scratch, text, length, from, &start, &end));
         if (start > length)
             break;
+        if (start == end && had_match && start == done) { /* no empty match right after a match */
+            from += step_over(text, length, from);
+            continue;
+        }
+        had_match = true;
         RETURN_IF_ERROR(text_buffer_append(out, text + done, start - done));
         RETURN_IF_ERROR(text_buffer_append(out, step->text.data, step->text.length));
-        done = end;
-        from = end;
-        if (start == end) { /* an empty match: go on behind the next character */
-            size_t size = 1;
-            if (end < length)
-                tokenizer_utf8_read(text + end, &size);
-            from += size;
-        }
+        done = from = end;
     }
     return text_buffer_append(out, text + done, length - done);
 }

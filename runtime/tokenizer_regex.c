@@ -11,7 +11,7 @@
 #include "runtime/tokenizer_utf8.h"
 
 /* Steps that a match may take from one starting point before the matcher gives up. */
-#define STEPS_MAX 50000000u
+#define STEPS_MAX 10000000u
 
 void tokenizer_regex_scratch_deinit(struct tokenizer_regex_scratch *scratch) {
     pcre2_match_data_free(scratch->match);
