@@ -178,17 +178,10 @@ void engine_destroy(struct engine *engine) {
 
 /* ---- requests ---- */
 
-static enum status check_request(const struct engine *engine,
-                                 const struct engine_request *request) {
+static enum status check_prompt(const struct engine *engine, const struct engine_request *request) {
     if (request->prompt_count < 1 || request->prompt_count > engine->positions - 1) {
         LOG_ERROR("prompt: expected 1 to %d tokens (--max-model-len less one), got %d",
                   engine->positions - 1, request->prompt_count);
-        return STATUS_BAD_REQUEST;
-    }
-    if (request->max_tokens < 1 || request->min_tokens < 0 ||
-        request->min_tokens > request->max_tokens) {
-        LOG_ERROR("max_tokens: expected at least 1 and at least min_tokens (%d), got %d",
-                  request->min_tokens, request->max_tokens);
         return STATUS_BAD_REQUEST;
     }
     for (int32_t i = 0; i < request->prompt_count; i++) {
@@ -198,7 +191,34 @@ static enum status check_request(const struct engine *engine,
                   engine->spec.vocabulary - 1, request->prompt[i]);
         return STATUS_BAD_REQUEST;
     }
-    return sampling_params_check(&request->sampling, engine->spec.vocabulary);
+    return STATUS_OK;
+}
+
+static enum status check_request(const struct engine *engine,
+                                 const struct engine_request *request) {
+    RETURN_IF_ERROR(check_prompt(engine, request));
+    if (request->max_tokens < 1) {
+        LOG_ERROR("max_tokens: expected at least 1, got %d", request->max_tokens);
+        return STATUS_BAD_REQUEST;
+    }
+    if (request->min_tokens < 0 || request->min_tokens > request->max_tokens) {
+        LOG_ERROR("min_tokens: expected 0 to max_tokens (%d), got %d", request->max_tokens,
+                  request->min_tokens);
+        return STATUS_BAD_REQUEST;
+    }
+    if (request->all_logits && engine->model.limits.logit_rows < engine->model.limits.rows) {
+        LOG_ERROR("all_logits: expected false (the engine has no room for them), got true");
+        return STATUS_BAD_REQUEST;
+    }
+    RETURN_IF_ERROR(sampling_params_check(&request->sampling, engine->spec.vocabulary));
+    int32_t banned_max = SAMPLING_BANNED_MAX - engine->spec.eos_count;
+    if (request->min_tokens > 0 && request->sampling.banned_count > banned_max) {
+        LOG_ERROR("sampling parameter banned count: expected at most %d beside min_tokens and the "
+                  "model's %d end tokens, got %d",
+                  banned_max, engine->spec.eos_count, request->sampling.banned_count);
+        return STATUS_BAD_REQUEST;
+    }
+    return STATUS_OK;
 }
 
 static bool is_end_token(const struct engine *engine, int32_t id) {
@@ -208,11 +228,11 @@ static bool is_end_token(const struct engine *engine, int32_t id) {
     return false;
 }
 
-/* End tokens are banned while min_tokens are missing; their places in the list are the last ones.
- */
+/* End tokens are banned while min_tokens are missing; their places in the list are the last ones,
+ * and check_request saw that they are free. */
 static void ban_end_tokens(const struct engine *engine, struct sampling_params *sampling) {
-    for (int32_t i = 0; i < engine->spec.eos_count && sampling->banned_count < SAMPLING_BANNED_MAX;
-         i++)
+    ASSERT(sampling->banned_count + engine->spec.eos_count <= SAMPLING_BANNED_MAX);
+    for (int32_t i = 0; i < engine->spec.eos_count; i++)
         sampling->banned[sampling->banned_count++] = engine->spec.eos_ids[i];
 }
 
