@@ -90,12 +90,18 @@ static enum status choose_positions(struct engine *engine, int32_t wanted) {
 }
 
 static enum status load_model(struct engine *engine, const struct engine_options *options) {
-    int32_t blocks = (engine->positions + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    int64_t blocks =
+        ((int64_t)engine->positions + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * options->requests;
+    if (blocks > INT32_MAX) {
+        LOG_ERROR("KV cache: expected at most %d blocks, got %lld: take a smaller --max-model-len",
+                  INT32_MAX, (long long)blocks);
+        return STATUS_NO_MEMORY;
+    }
     struct model_limits limits = {.rows = options->rows,
                                   .logit_rows =
                                       options->all_logits ? options->rows : options->requests,
                                   .positions = engine->positions,
-                                  .kv_blocks = blocks * options->requests};
+                                  .kv_blocks = (int32_t)blocks};
     struct model_memory memory;
     RETURN_IF_ERROR(model_describe(&engine->model, &engine->spec, engine->family, &engine->kernels,
                                    choose_dtype(options->dtype, engine->spec.stored_dtype), &limits,
@@ -377,11 +383,12 @@ static enum status finish_rows(struct engine *engine, int32_t handle, const floa
         bool last = completes && i == rows - 1;
         if (!running->request.all_logits && !last)
             continue;
-        if (listener->logits != NULL)
-            listener->logits(listener->context, handle, first + i, *logits);
-        if (last && !running->cancelled)
-            RETURN_IF_ERROR(emit_token(engine, handle, *logits, listener));
+        const float *row = *logits;
         *logits += vocabulary;
+        if (listener->logits != NULL)
+            listener->logits(listener->context, handle, first + i, row);
+        if (last && !running->cancelled)
+            RETURN_IF_ERROR(emit_token(engine, handle, row, listener));
     }
     return STATUS_OK;
 }
@@ -390,12 +397,17 @@ enum status engine_step(struct engine *engine, const struct engine_listener *lis
     RETURN_IF_ERROR(plan_step(engine));
     const float *logits = model_forward(&engine->model, &engine->batch, listener->observer);
     enum status status = STATUS_OK;
-    for (int32_t i = 0; i < engine->batch.sequences && status == STATUS_OK; i++) {
+    for (int32_t i = 0; i < engine->batch.sequences; i++) {
         /* The sequence is a member of its request. */
         struct running_request *running =
             (struct running_request *)(void *)((char *)engine->batch.members[i] -
                                                offsetof(struct running_request, sequence));
-        status = finish_rows(engine, (int32_t)(running - engine->requests), &logits, listener);
+        enum status own =
+            finish_rows(engine, (int32_t)(running - engine->requests), &logits, listener);
+        if (own == STATUS_OK)
+            continue;
+        running->cancelled = true; /* its own failure: the others have their tokens all the same */
+        status = own;
     }
     free_cancelled(engine);
     return status;
