@@ -90,12 +90,18 @@ static enum status choose_positions(struct engine *engine, int32_t wanted) {
 }
 
 static enum status load_model(struct engine *engine, const struct engine_options *options) {
-    int32_t blocks = (engine->positions + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    int64_t blocks =
+        ((int64_t)engine->positions + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * options->requests;
+    if (blocks > INT32_MAX) {
+        LOG_ERROR("KV cache: expected at most %d blocks, got %lld: take a smaller --max-model-len",
+                  INT32_MAX, (long long)blocks);
+        return STATUS_NO_MEMORY;
+    }
     struct model_limits limits = {.rows = options->rows,
                                   .logit_rows =
                                       options->all_logits ? options->rows : options->requests,
                                   .positions = engine->positions,
-                                  .kv_blocks = blocks * options->requests};
+                                  .kv_blocks = (int32_t)blocks};
     struct model_memory memory;
     RETURN_IF_ERROR(model_describe(&engine->model, &engine->spec, engine->family, &engine->kernels,
                                    choose_dtype(options->dtype, engine->spec.stored_dtype), &limits,
@@ -178,17 +184,10 @@ void engine_destroy(struct engine *engine) {
 
 /* ---- requests ---- */
 
-static enum status check_request(const struct engine *engine,
-                                 const struct engine_request *request) {
+static enum status check_prompt(const struct engine *engine, const struct engine_request *request) {
     if (request->prompt_count < 1 || request->prompt_count > engine->positions - 1) {
         LOG_ERROR("prompt: expected 1 to %d tokens (--max-model-len less one), got %d",
                   engine->positions - 1, request->prompt_count);
-        return STATUS_BAD_REQUEST;
-    }
-    if (request->max_tokens < 1 || request->min_tokens < 0 ||
-        request->min_tokens > request->max_tokens) {
-        LOG_ERROR("max_tokens: expected at least 1 and at least min_tokens (%d), got %d",
-                  request->min_tokens, request->max_tokens);
         return STATUS_BAD_REQUEST;
     }
     for (int32_t i = 0; i < request->prompt_count; i++) {
@@ -198,7 +197,34 @@ static enum status check_request(const struct engine *engine,
                   engine->spec.vocabulary - 1, request->prompt[i]);
         return STATUS_BAD_REQUEST;
     }
-    return sampling_params_check(&request->sampling, engine->spec.vocabulary);
+    return STATUS_OK;
+}
+
+static enum status check_request(const struct engine *engine,
+                                 const struct engine_request *request) {
+    RETURN_IF_ERROR(check_prompt(engine, request));
+    if (request->max_tokens < 1) {
+        LOG_ERROR("max_tokens: expected at least 1, got %d", request->max_tokens);
+        return STATUS_BAD_REQUEST;
+    }
+    if (request->min_tokens < 0 || request->min_tokens > request->max_tokens) {
+        LOG_ERROR("min_tokens: expected 0 to max_tokens (%d), got %d", request->max_tokens,
+                  request->min_tokens);
+        return STATUS_BAD_REQUEST;
+    }
+    if (request->all_logits && engine->model.limits.logit_rows < engine->model.limits.rows) {
+        LOG_ERROR("all_logits: expected false (the engine has no room for them), got true");
+        return STATUS_BAD_REQUEST;
+    }
+    RETURN_IF_ERROR(sampling_params_check(&request->sampling, engine->spec.vocabulary));
+    int32_t banned_max = SAMPLING_BANNED_MAX - engine->spec.eos_count;
+    if (request->min_tokens > 0 && request->sampling.banned_count > banned_max) {
+        LOG_ERROR("sampling parameter banned count: expected at most %d beside min_tokens and the "
+                  "model's %d end tokens, got %d",
+                  banned_max, engine->spec.eos_count, request->sampling.banned_count);
+        return STATUS_BAD_REQUEST;
+    }
+    return STATUS_OK;
 }
 
 static bool is_end_token(const struct engine *engine, int32_t id) {
@@ -208,11 +234,11 @@ static bool is_end_token(const struct engine *engine, int32_t id) {
     return false;
 }
 
-/* End tokens are banned while min_tokens are missing; their places in the list are the last ones.
- */
+/* End tokens are banned while min_tokens are missing; their places in the list are the last ones,
+ * and check_request saw that they are free. */
 static void ban_end_tokens(const struct engine *engine, struct sampling_params *sampling) {
-    for (int32_t i = 0; i < engine->spec.eos_count && sampling->banned_count < SAMPLING_BANNED_MAX;
-         i++)
+    ASSERT(sampling->banned_count + engine->spec.eos_count <= SAMPLING_BANNED_MAX);
+    for (int32_t i = 0; i < engine->spec.eos_count; i++)
         sampling->banned[sampling->banned_count++] = engine->spec.eos_ids[i];
 }
 
@@ -357,11 +383,12 @@ static enum status finish_rows(struct engine *engine, int32_t handle, const floa
         bool last = completes && i == rows - 1;
         if (!running->request.all_logits && !last)
             continue;
-        if (listener->logits != NULL)
-            listener->logits(listener->context, handle, first + i, *logits);
-        if (last && !running->cancelled)
-            RETURN_IF_ERROR(emit_token(engine, handle, *logits, listener));
+        const float *row = *logits;
         *logits += vocabulary;
+        if (listener->logits != NULL)
+            listener->logits(listener->context, handle, first + i, row);
+        if (last && !running->cancelled)
+            RETURN_IF_ERROR(emit_token(engine, handle, row, listener));
     }
     return STATUS_OK;
 }
@@ -370,12 +397,17 @@ enum status engine_step(struct engine *engine, const struct engine_listener *lis
     RETURN_IF_ERROR(plan_step(engine));
     const float *logits = model_forward(&engine->model, &engine->batch, listener->observer);
     enum status status = STATUS_OK;
-    for (int32_t i = 0; i < engine->batch.sequences && status == STATUS_OK; i++) {
+    for (int32_t i = 0; i < engine->batch.sequences; i++) {
         /* The sequence is a member of its request. */
         struct running_request *running =
             (struct running_request *)(void *)((char *)engine->batch.members[i] -
                                                offsetof(struct running_request, sequence));
-        status = finish_rows(engine, (int32_t)(running - engine->requests), &logits, listener);
+        enum status own =
+            finish_rows(engine, (int32_t)(running - engine->requests), &logits, listener);
+        if (own == STATUS_OK)
+            continue;
+        running->cancelled = true; /* its own failure: the others have their tokens all the same */
+        status = own;
     }
     free_cancelled(engine);
     return status;

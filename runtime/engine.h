@@ -90,7 +90,8 @@ int32_t engine_running(const struct engine *engine);
 
 /* One step: a forward of up to `rows` rows (every decoding request one, prompts in chunks with what
  * is left), one token for each request whose prompt is through. Nothing is allocated.
- * STATUS_INTERNAL when a row has no finite logit (logged). Local. */
+ * STATUS_INTERNAL when a row has no finite logit (logged): that request ends without a token, the
+ * others go on. Local. */
 enum status engine_step(struct engine *engine, const struct engine_listener *listener);
 
 /* The batch of the step in progress, for observers. */
