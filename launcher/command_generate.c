@@ -34,7 +34,7 @@ static int32_t fill_entries(struct generate_flags *flags, struct option_entry *e
         {OPTION_FLOAT, "temperature", &flags->temperature, "T", "0 is greedy, the default", 0,
          1000},
         {OPTION_UINT64, "seed", &flags->seed, "N", "same seed, same tokens; default 0", 0, 0},
-        {OPTION_INT, "top-k", &flags->top_k, "N", "0: off", 0, INT32_MAX / 2},
+        {OPTION_INT, "top-k", &flags->top_k, "N", "0 or -1: off", -1, INT32_MAX / 2},
         {OPTION_FLOAT, "top-p", &flags->top_p, "P", "1: off", 0, 1},
         {OPTION_FLOAT, "min-p", &flags->min_p, "P", "0: off", 0, 1},
         {OPTION_FLOAT, "repetition-penalty", &flags->repetition_penalty, "X", "1: off", 0.01, 100},
@@ -70,6 +70,10 @@ static enum status check_prompt_flags(const struct generate_flags *flags, int op
         LOG_ERROR("--system: expected together with --chat, got it alone");
         return STATUS_USAGE;
     }
+    if (flags->logprobs >= 0 && !flags->json) {
+        LOG_ERROR("--logprobs: expected together with --json, got it alone");
+        return STATUS_USAGE;
+    }
     return STATUS_OK;
 }
 
@@ -98,7 +102,7 @@ enum status command_generate(int argc, char **argv) {
         flags.prompt = demo_prompt;
         flags.temperature = 0.7f;
         flags.top_p = 0.9f;
-        printf("%s", demo_prompt);
+        flags.echo_prompt = true;
         return generate_run(&flags);
     }
     RETURN_IF_ERROR(check_prompt_flags(&flags, argc - operand));

@@ -104,6 +104,12 @@ static enum status inspect(const struct engine_options *options) {
     const struct family *family;
     static struct model_spec spec; /* large, and one is enough */
     RETURN_IF_ERROR(family_parse(options->model_folder, &family, &spec));
+    if (options->positions > spec.max_positions) {
+        LOG_ERROR("--max-model-len: expected at most %d (the model's max_position_embeddings), "
+                  "got %d",
+                  spec.max_positions, options->positions);
+        return STATUS_USAGE;
+    }
     printf("family: %s (%s)\n", spec.family, spec.architecture);
     printf("layers: %d of width %d; vocabulary %d%s; positions %d; stored as %s\n", spec.layers,
            spec.hidden, spec.vocabulary, spec.tied_embedding ? " (tied)" : "", spec.max_positions,
@@ -157,6 +163,11 @@ enum status command_inspect(int argc, char **argv) {
     if (help) {
         options_help(&command);
         return STATUS_OK;
+    }
+    if (argc - operand + (flags.model != NULL) > 1) {
+        LOG_ERROR("inspect: expected at most one folder (an operand or --model), got %d",
+                  argc - operand + (flags.model != NULL));
+        return STATUS_USAGE;
     }
     if (operand < argc)
         flags.model = argv[operand];

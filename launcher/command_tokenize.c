@@ -10,7 +10,7 @@
 #include "kernels/base/log.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
-#include "launcher/generate_run.h"
+#include "launcher/generate_prompt.h"
 #include "launcher/model_folder.h"
 #include "runtime/json_lines.h"
 #include "runtime/json_writer.h"
@@ -25,8 +25,8 @@ struct tokenize_flags {
 struct tokenize_run {
     const struct tokenize_flags *flags;
     struct tokenizer *tokenizer;
-    struct text_buffer text;
-    struct token_list ids;
+    struct text_buffer text[2]; /* without and with what the second key of an answer says */
+    struct token_list ids[2];
 };
 
 static unsigned encode_flags(const struct tokenize_flags *flags, bool add_special) {
@@ -36,36 +36,40 @@ static unsigned encode_flags(const struct tokenize_flags *flags, bool add_specia
 
 static enum status encode_line(struct tokenize_run *run, int64_t number, const char *line,
                                size_t length) {
-    run->text.length = 0;
-    RETURN_IF_ERROR(json_lines_text("standard input", number, line, length, &run->text));
+    struct text_buffer *text = &run->text[0];
+    text->length = 0;
+    RETURN_IF_ERROR(json_lines_text("standard input", number, line, length, text));
+    for (int special = 0; special < 2; special++) {
+        run->ids[special].count = 0;
+        RETURN_IF_ERROR(tokenizer_encode(
+            run->tokenizer, text->data, text->length,
+            encode_flags(run->flags, special == 1 || run->flags->add_special), &run->ids[special]));
+    }
     struct json_writer json = {.out = stdout};
     json_writer_begin_object(&json, NULL);
-    static const char *const keys[2] = {"ids", "ids_with_special"};
-    for (int special = 0; special < 2; special++) {
-        run->ids.count = 0;
-        RETURN_IF_ERROR(tokenizer_encode(
-            run->tokenizer, run->text.data, run->text.length,
-            encode_flags(run->flags, special == 1 || run->flags->add_special), &run->ids));
-        json_writer_integers(&json, keys[special], run->ids.ids, run->ids.count);
-    }
+    json_writer_integers(&json, "ids", run->ids[0].ids, run->ids[0].count);
+    json_writer_integers(&json, "ids_with_special", run->ids[1].ids, run->ids[1].count);
     json_writer_end_object(&json);
+    putchar('\n');
     return STATUS_OK;
 }
 
 static enum status decode_line(struct tokenize_run *run, int64_t number, const char *line,
                                size_t length) {
-    run->ids.count = 0;
-    RETURN_IF_ERROR(json_lines_ids("standard input", number, line, length, &run->ids));
+    struct token_list *ids = &run->ids[0];
+    ids->count = 0;
+    RETURN_IF_ERROR(json_lines_ids("standard input", number, line, length, ids));
+    for (int skip = 0; skip < 2; skip++) {
+        run->text[skip].length = 0;
+        RETURN_IF_ERROR(tokenizer_decode(run->tokenizer, ids->ids, ids->count,
+                                         skip == 1 || run->flags->skip_special, &run->text[skip]));
+    }
     struct json_writer json = {.out = stdout};
     json_writer_begin_object(&json, NULL);
-    static const char *const keys[2] = {"text", "text_skip_special"};
-    for (int skip = 0; skip < 2; skip++) {
-        run->text.length = 0;
-        RETURN_IF_ERROR(tokenizer_decode(run->tokenizer, run->ids.ids, run->ids.count,
-                                         skip == 1 || run->flags->skip_special, &run->text));
-        json_writer_string(&json, keys[skip], run->text.data, run->text.length);
-    }
+    json_writer_string(&json, "text", run->text[0].data, run->text[0].length);
+    json_writer_string(&json, "text_skip_special", run->text[1].data, run->text[1].length);
     json_writer_end_object(&json);
+    putchar('\n');
     return STATUS_OK;
 }
 
@@ -81,7 +85,10 @@ static enum status run_lines(struct tokenize_run *run) {
             continue;
         status = run->flags->decode ? decode_line(run, number, line, (size_t)length)
                                     : encode_line(run, number, line, (size_t)length);
-        putchar('\n');
+    }
+    if (status == STATUS_OK && ferror(stdin)) {
+        LOG_ERROR("standard input: expected lines to read, got: %s", strerror(errno));
+        status = STATUS_IO;
     }
     free(line);
     return status;
@@ -89,17 +96,18 @@ static enum status run_lines(struct tokenize_run *run) {
 
 static enum status run_one(struct tokenize_run *run, const char *operand) {
     ASSERT(operand != NULL);
+    struct text_buffer *text = &run->text[0];
+    struct token_list *ids = &run->ids[0];
     if (run->flags->decode) {
-        RETURN_IF_ERROR(generate_run_parse_ids(operand, &run->ids));
-        RETURN_IF_ERROR(tokenizer_decode(run->tokenizer, run->ids.ids, run->ids.count,
-                                         run->flags->skip_special, &run->text));
-        fwrite(run->text.data, 1, run->text.length, stdout);
+        RETURN_IF_ERROR(generate_prompt_parse_ids("ids", operand, ids));
+        RETURN_IF_ERROR(
+            tokenizer_decode(run->tokenizer, ids->ids, ids->count, run->flags->skip_special, text));
+        fwrite(text->data, 1, text->length, stdout);
     } else {
         RETURN_IF_ERROR(tokenizer_encode(run->tokenizer, operand, strlen(operand),
-                                         encode_flags(run->flags, run->flags->add_special),
-                                         &run->ids));
-        for (int64_t i = 0; i < run->ids.count; i++)
-            printf("%s%d", i > 0 ? " " : "", run->ids.ids[i]);
+                                         encode_flags(run->flags, run->flags->add_special), ids));
+        for (int64_t i = 0; i < ids->count; i++)
+            printf("%s%d", i > 0 ? " " : "", ids->ids[i]);
     }
     putchar('\n');
     return STATUS_OK;
@@ -112,13 +120,11 @@ static enum status tokenize(const struct tokenize_flags *flags, const char *oper
     struct tokenize_run run = {.flags = flags};
     RETURN_IF_ERROR(tokenizer_load(path, &run.tokenizer));
     enum status status = flags->jsonl ? run_lines(&run) : run_one(&run, operand);
-    if (status == STATUS_OK && fflush(stdout) != 0) {
-        LOG_ERROR("standard output: cannot write: %s", strerror(errno));
-        status = STATUS_IO;
-    }
     tokenizer_destroy(run.tokenizer);
-    text_buffer_deinit(&run.text);
-    token_list_deinit(&run.ids);
+    for (int i = 0; i < 2; i++) {
+        text_buffer_deinit(&run.text[i]);
+        token_list_deinit(&run.ids[i]);
+    }
     return status;
 }
 

@@ -32,6 +32,17 @@ static void see(void *context, enum model_point point, int32_t layer, const void
         dump->routing_rows += rows;
 }
 
+enum status generate_dump_check_paths(const char *logits, const char *routing) {
+    if (logits != NULL && routing != NULL && strcmp(logits, routing) == 0) {
+        LOG_ERROR("--dump-routing: expected another file than --dump-logits, got '%s' for both",
+                  routing);
+        return STATUS_USAGE;
+    }
+    if (logits != NULL)
+        RETURN_IF_ERROR(safetensors_writer_check(logits));
+    return routing != NULL ? safetensors_writer_check(routing) : STATUS_OK;
+}
+
 enum status generate_dump_init(struct generate_dump *dump, const struct engine *engine,
                                bool wants_logits, bool wants_routing, int64_t positions) {
     const struct model_spec *spec = engine_spec(engine);
@@ -87,8 +98,11 @@ static enum status write_tensors(const char *path, const struct tensor_info *ten
         int64_t bytes = tensor_type_bytes(tensors[i].type);
         for (int32_t d = 0; d < tensors[i].dimensions; d++)
             bytes *= tensors[i].shape[d];
-        if (safetensors_writer_append(writer, data[i], (size_t)bytes) != STATUS_OK)
-            break; /* finish reports it and removes the file */
+        enum status status = safetensors_writer_append(writer, data[i], (size_t)bytes);
+        if (status != STATUS_OK) {
+            safetensors_writer_abandon(writer);
+            return status;
+        }
     }
     return safetensors_writer_finish(writer);
 }

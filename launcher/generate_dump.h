@@ -21,6 +21,11 @@ struct generate_dump {
     struct model_observer observer;
 };
 
+/* Whether --dump-logits and --dump-routing (each NULL: not given) name two files that can be
+ * written, so that nobody waits for a text whose dump then fails. STATUS_USAGE, STATUS_IO (logged).
+ * Local. */
+enum status generate_dump_check_paths(const char *logits, const char *routing);
+
 /* Takes room for `positions` rows of each kind that is wanted. STATUS_NO_MEMORY, or
  * STATUS_BAD_REQUEST when routing of a dense model is wanted (logged). Local. */
 enum status generate_dump_init(struct generate_dump *dump, const struct engine *engine,

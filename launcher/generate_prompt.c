@@ -10,27 +10,28 @@
 #include "runtime/text_buffer.h"
 
 #define PROMPT_BYTES_MAX ((size_t)64 << 20)
+#define SEPARATORS " \t\r\n,"
 
-enum status generate_run_parse_ids(const char *text, struct token_list *ids) {
+enum status generate_prompt_parse_ids(const char *what, const char *text, struct token_list *ids) {
     const char *at = text;
     for (;;) {
-        at += strspn(at, " \t\r\n,");
+        at += strspn(at, SEPARATORS);
         if (*at == '\0')
             break;
         char *end;
         errno = 0;
         long id = strtol(at, &end, 10);
-        if (end == at || errno != 0 || id < 0 || id > INT32_MAX || strspn(end, " \t\r\n,") == 0) {
-            if (end == at || *end != '\0' || errno != 0 || id < 0 || id > INT32_MAX) {
-                LOG_ERROR("--token-ids: expected whole numbers from 0 on, got '%.40s'", at);
-                return STATUS_BAD_REQUEST;
-            }
+        bool ends = *end == '\0' || strchr(SEPARATORS, *end) != NULL;
+        if (end == at || !ends || errno != 0 || id < 0 || id > INT32_MAX) {
+            LOG_ERROR("%s: expected whole numbers from 0 to %d, got '%.*s'", what, INT32_MAX,
+                      (int)strcspn(at, SEPARATORS), at);
+            return STATUS_BAD_REQUEST;
         }
         RETURN_IF_ERROR(token_list_append(ids, (int32_t)id));
         at = end;
     }
     if (ids->count == 0) {
-        LOG_ERROR("--token-ids: expected at least one id, got none");
+        LOG_ERROR("%s: expected at least one id, got none", what);
         return STATUS_BAD_REQUEST;
     }
     return STATUS_OK;
@@ -76,11 +77,12 @@ enum status generate_prompt_build(const struct generate_flags *flags, const char
                                   const struct tokenizer *tokenizer, struct token_list *ids) {
     (void)folder;
     if (flags->token_ids != NULL)
-        return generate_run_parse_ids(flags->token_ids, ids);
+        return generate_prompt_parse_ids("--token-ids", flags->token_ids, ids);
     if (flags->file != NULL)
-        return encode_file(flags->file, tokenizer, ids);
-    RETURN_IF_ERROR(tokenizer_encode(tokenizer, flags->prompt, strlen(flags->prompt),
-                                     TOKENIZER_ADD_SPECIAL, ids));
+        RETURN_IF_ERROR(encode_file(flags->file, tokenizer, ids));
+    else
+        RETURN_IF_ERROR(tokenizer_encode(tokenizer, flags->prompt, strlen(flags->prompt),
+                                         TOKENIZER_ADD_SPECIAL, ids));
     if (ids->count == 0) {
         LOG_ERROR("prompt: expected at least one token, got an empty text");
         return STATUS_BAD_REQUEST;
@@ -111,7 +113,7 @@ enum status generate_prompt_sampling(const struct generate_flags *flags,
                                      struct sampling_params *sampling) {
     *sampling = sampling_params_default();
     sampling->temperature = flags->temperature;
-    sampling->top_k = flags->top_k;
+    sampling->top_k = flags->top_k > 0 ? flags->top_k : 0;
     sampling->top_p = flags->top_p;
     sampling->min_p = flags->min_p;
     sampling->repetition_penalty = flags->repetition_penalty;
@@ -121,5 +123,5 @@ enum status generate_prompt_sampling(const struct generate_flags *flags,
     sampling->logprobs = flags->logprobs;
     for (int32_t i = 0; i < flags->logit_bias.count; i++)
         RETURN_IF_ERROR(parse_bias(flags->logit_bias.values[i], sampling));
-    return STATUS_OK;
+    return sampling_params_check(sampling, INT32_MAX);
 }

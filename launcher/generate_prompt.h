@@ -12,8 +12,13 @@
 enum status generate_prompt_build(const struct generate_flags *flags, const char *folder,
                                   const struct tokenizer *tokenizer, struct token_list *ids);
 
-/* Sampling parameters from the flags; ranges are the engine's to check. STATUS_USAGE for a
- * malformed --logit-bias (logged). Local. */
+/* Parses "1 2 3" (white space or commas between) into ids; `what` names it in messages.
+ * STATUS_BAD_REQUEST (logged). Local. */
+enum status generate_prompt_parse_ids(const char *what, const char *text, struct token_list *ids);
+
+/* Sampling parameters from the flags, held against every range but the vocabulary's, which is the
+ * engine's to check. STATUS_USAGE for a malformed --logit-bias, STATUS_BAD_REQUEST (logged). Local.
+ */
 enum status generate_prompt_sampling(const struct generate_flags *flags,
                                      struct sampling_params *sampling);
 

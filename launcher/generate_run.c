@@ -155,30 +155,68 @@ static void print_json(const struct run *run) {
 
 /* ---- the run ---- */
 
+/* Ids in, ids out; no text to search. */
+static enum status check_without_tokenizer(const struct generate_flags *flags, const char *path) {
+    if (flags->stop.count == 0)
+        return STATUS_OK;
+    LOG_ERROR("--stop: expected a folder with a tokenizer, got none at %s", path);
+    return STATUS_BAD_REQUEST;
+}
+
 static enum status open_tokenizer(struct run *run, const char *folder) {
     char path[FLAGS_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (run->flags->token_ids != NULL && access(path, F_OK) != 0)
-        return STATUS_OK; /* ids in, ids out */
+        return check_without_tokenizer(run->flags, path);
     RETURN_IF_ERROR(tokenizer_load(path, &run->tokenizer));
     detokenizer_init(&run->detokenizer, run->tokenizer, !run->flags->keep_special_tokens);
     run->delta = malloc(detokenizer_delta_bytes_max(run->tokenizer));
-    return run->delta != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    if (run->delta != NULL)
+        return STATUS_OK;
+    LOG_ERROR("generate: cannot take memory for the text of a token");
+    return STATUS_NO_MEMORY;
+}
+
+/* What can be refused before a large model is read. */
+static enum status check_flags(const struct generate_flags *flags) {
+    struct sampling_params sampling;
+    RETURN_IF_ERROR(generate_prompt_sampling(flags, &sampling));
+    if (flags->min_tokens > flags->max_tokens) {
+        LOG_ERROR("--min-tokens: expected at most --max-tokens (%d), got %d", flags->max_tokens,
+                  flags->min_tokens);
+        return STATUS_BAD_REQUEST;
+    }
+    return generate_dump_check_paths(flags->dump_logits, flags->dump_routing);
+}
+
+/* The longest sequence: --max-model-len, or just what this request needs, which the engine holds
+ * against the model's own limit. */
+static enum status choose_positions(struct run *run, struct engine_options *options) {
+    const struct generate_flags *flags = run->flags;
+    int64_t needed = run->prompt.count + flags->max_tokens;
+    if (options->positions == 0) {
+        options->positions = needed < INT32_MAX ? (int32_t)needed : INT32_MAX;
+        options->positions_of_request = true;
+    }
+    if (needed <= options->positions)
+        return STATUS_OK;
+    LOG_ERROR("prompt and --max-tokens: expected at most %d tokens together (--max-model-len), got "
+              "%lld and %d",
+              options->positions, (long long)run->prompt.count, flags->max_tokens);
+    return STATUS_BAD_REQUEST;
 }
 
 static enum status start_engine(struct run *run, struct engine_options *options) {
     const struct generate_flags *flags = run->flags;
     options->all_logits = flags->dump_logits != NULL;
-    if (options->positions ==
-        0) { /* just what this request needs; the engine holds it against the model's own limit */
-        int64_t needed = run->prompt.count + flags->max_tokens;
-        options->positions = needed < INT32_MAX ? (int32_t)needed : INT32_MAX;
-    }
+    RETURN_IF_ERROR(choose_positions(run, options));
     RETURN_IF_ERROR(engine_create(options, &run->engine));
     if (flags->logprobs >= 0) {
         run->logprobs = calloc((size_t)flags->max_tokens, sizeof *run->logprobs);
-        if (run->logprobs == NULL)
+        if (run->logprobs == NULL) {
+            LOG_ERROR("--logprobs: cannot take memory for %d tokens", flags->max_tokens);
             return STATUS_NO_MEMORY;
+        }
     }
     return generate_dump_init(&run->dump, run->engine, flags->dump_logits != NULL,
                               flags->dump_routing != NULL, engine_positions(run->engine));
@@ -239,12 +277,15 @@ static enum status run_all(struct run *run) {
     run->start_ns = clock_now_ns();
     RETURN_IF_ERROR(stop_matcher_init(&run->stop, flags->stop.values, flags->stop.count));
     RETURN_IF_ERROR(engine_flags_resolve(&flags->engine, &options, folder));
+    RETURN_IF_ERROR(check_flags(flags));
     RETURN_IF_ERROR(open_tokenizer(run, folder));
     RETURN_IF_ERROR(generate_prompt_build(flags, folder, run->tokenizer, &run->prompt));
     RETURN_IF_ERROR(start_engine(run, &options));
     RETURN_IF_ERROR(submit(run));
     run->loaded_ns = clock_now_ns();
     LOG_INFO("ready in %.3f s", seconds_between(run->start_ns, run->loaded_ns));
+    if (flags->echo_prompt)
+        fputs(flags->prompt, stdout);
     RETURN_IF_ERROR(run_steps(run));
     return report(run);
 }
@@ -252,10 +293,6 @@ static enum status run_all(struct run *run) {
 enum status generate_run(const struct generate_flags *flags) {
     struct run run = {.flags = flags};
     enum status status = run_all(&run);
-    if (status == STATUS_OK && fflush(stdout) != 0) {
-        LOG_ERROR("standard output: cannot write: %s", strerror(errno));
-        status = STATUS_IO;
-    }
     generate_dump_deinit(&run.dump);
     engine_destroy(run.engine);
     tokenizer_destroy(run.tokenizer);

@@ -17,14 +17,12 @@ struct generate_flags {
     uint64_t seed;
     struct option_list stop, logit_bias;
     bool ignore_eos, json, keep_special_tokens;
+    bool echo_prompt; /* the prompt goes before the text */
     const char *dump_logits, *dump_routing;
 };
 
 /* Loads the model, encodes the prompt, streams the text to stdout (or prints one JSON object at the
  * end), writes the dumps. Logs what went wrong. Local. */
 enum status generate_run(const struct generate_flags *flags);
-
-/* Parses "1 2 3" (white space or commas between) into ids. STATUS_BAD_REQUEST (logged). Local. */
-enum status generate_run_parse_ids(const char *text, struct token_list *ids);
 
 #endif

@@ -1,5 +1,9 @@
 /* The program: picks the command. Only here does a status become an exit code. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,26 +33,45 @@ static void print_help(FILE *out) {
                  "model that comes with\nthe program continues a prompt of its own.\n");
 }
 
-int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of write, not the end of us */
+/* A standard stream that the caller closed: its number must not go to a model file or a dump. The
+ * stand-in fails when it is used, as the closed one would have. */
+static void keep_standard_streams(void) {
+    for (int descriptor = 0; descriptor < 3; descriptor++)
+        if (fcntl(descriptor, F_GETFD) < 0)
+            (void)open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY);
+}
+
+static enum status run(int argc, char **argv) {
     if (argc < 2) {
         char *demo[] = {(char[]){"generate"}, NULL};
-        return status_exit_code(command_generate(1, demo));
+        return command_generate(1, demo);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return 0;
+        return STATUS_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("moebius " MOEBIUS_VERSION "\n");
-        return 0;
+        return STATUS_OK;
     }
     for (int i = 0; i < command_count; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return status_exit_code(commands[i].run(argc - 1, argv + 1));
+            return commands[i].run(argc - 1, argv + 1);
     LOG_ERROR("expected one of the commands generate, tokenize, inspect, bench, got '%s'; see "
               "moebius --help",
               argv[1]);
-    return status_exit_code(STATUS_USAGE);
+    return STATUS_USAGE;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of write, not the end of us */
+    keep_standard_streams();
+    enum status status = run(argc, argv);
+    bool was_lost = ferror(stdout) != 0;
+    if ((fflush(stdout) != 0 || was_lost) && status == STATUS_OK) {
+        LOG_ERROR("standard output: expected to write all of it, got: %s", strerror(errno));
+        status = STATUS_IO;
+    }
+    return status_exit_code(status);
 }

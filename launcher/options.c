@@ -85,6 +85,20 @@ static enum status apply(const struct option_entry *entry, const char *text) {
     return STATUS_INTERNAL;
 }
 
+/* What getopt could not make sense of. It says which letter of "-xyz" that was, but then has not
+ * moved past the word. */
+static enum status refuse_word(const struct option_command *command, bool value_missing,
+                               const char *word) {
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_letter = optopt > 0 && optopt < 256 && optopt != 'h';
+    LOG_ERROR("%s: %s '%s'; see moebius %s --help", command->name,
+              value_missing                    ? "a value is missing after"
+              : optopt >= 256 || optopt == 'h' ? "no value is expected in"
+                                               : "unknown or ambiguous flag",
+              is_letter ? letter : word, command->name);
+    return STATUS_USAGE;
+}
+
 enum status options_parse(const struct option_command *command, int argc, char **argv,
                           int *first_operand, int *help) {
     struct option long_options[OPTIONS_MAX + 2] = {{0}};
@@ -110,12 +124,8 @@ enum status options_parse(const struct option_command *command, int argc, char *
             *help = 1;
             return STATUS_OK;
         }
-        if (option == ':' || option == '?') {
-            LOG_ERROR("%s: %s '%s'; see moebius %s --help", command->name,
-                      option == ':' ? "a value is missing after" : "unknown or ambiguous flag",
-                      argv[optind - 1], command->name);
-            return STATUS_USAGE;
-        }
+        if (option == ':' || option == '?')
+            return refuse_word(command, option == ':', argv[optind - 1]);
         RETURN_IF_ERROR(apply(&command->entries[option - 256], optarg));
     }
     *first_operand = optind;

@@ -75,8 +75,14 @@ static enum dtype choose_dtype(enum engine_dtype wanted, enum dtype stored) {
     return wanted == ENGINE_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16;
 }
 
-static enum status choose_positions(struct engine *engine, int32_t wanted) {
-    int32_t most = engine->spec.max_positions;
+static enum status choose_positions(struct engine *engine, const struct engine_options *options) {
+    int32_t most = engine->spec.max_positions, wanted = options->positions;
+    if (wanted > most && options->positions_of_request) {
+        LOG_ERROR("prompt and --max-tokens: expected at most %d tokens together (the model's "
+                  "max_position_embeddings), got %d",
+                  most, wanted);
+        return STATUS_BAD_REQUEST;
+    }
     if (wanted > most) {
         LOG_ERROR("--max-model-len: expected at most %d (the model's max_position_embeddings), "
                   "got %d",
@@ -144,7 +150,7 @@ static enum status take_requests(struct engine *engine, const struct engine_opti
 
 static enum status start(struct engine *engine, const struct engine_options *options) {
     RETURN_IF_ERROR(family_parse(options->model_folder, &engine->family, &engine->spec));
-    RETURN_IF_ERROR(choose_positions(engine, options->positions));
+    RETURN_IF_ERROR(choose_positions(engine, options));
     RETURN_IF_ERROR(kernels_init(&engine->kernels, options->isa, options->threads));
     RETURN_IF_ERROR(load_model(engine, options));
     return take_requests(engine, options);

@@ -23,10 +23,13 @@ struct engine_options {
     int32_t threads;
     int32_t positions; /* longest sequence (prompt and output), at most the model's; 0: the model's,
                           or 8192 if that is less */
-    int32_t requests;  /* at once */
-    int32_t rows;      /* of one step */
-    bool all_logits;   /* logits of prompt positions may be wanted: takes room for `rows` rows of
-                          logits */
+    bool positions_of_request; /* positions is what one request asks for (prompt and max_tokens):
+                                  more than the model has is STATUS_BAD_REQUEST then, else
+                                  STATUS_USAGE of --max-model-len */
+    int32_t requests;          /* at once */
+    int32_t rows;              /* of one step */
+    bool all_logits; /* logits of prompt positions may be wanted: takes room for `rows` rows of
+                        logits */
 };
 
 /* Reads config, checks the checkpoint and the memory plan, loads. Each failure is logged once and

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,16 +89,34 @@ static int put_header(FILE *stream, const char *text) {
 }
 
 /* A device or a FIFO is refused before anything could remove it. */
-static enum status open_stream(const char *path, FILE **stream) {
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
-    if (descriptor < 0)
+static enum status open_descriptor(const char *path, int flags, int *descriptor) {
+    int opened = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | flags, 0666);
+    if (opened < 0)
         return fail(path, "create the file");
     struct stat facts;
-    if (fstat(descriptor, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+    if (fstat(opened, &facts) != 0 || !S_ISREG(facts.st_mode)) {
         LOG_ERROR("%s: expected a regular file to write to, got something else", path);
-        close(descriptor);
+        close(opened);
         return STATUS_IO;
     }
+    *descriptor = opened;
+    return STATUS_OK;
+}
+
+enum status safetensors_writer_check(const char *path) {
+    struct stat facts;
+    bool is_there = lstat(path, &facts) == 0;
+    int descriptor;
+    RETURN_IF_ERROR(open_descriptor(path, is_there ? 0 : O_CREAT | O_EXCL, &descriptor));
+    close(descriptor);
+    if (!is_there)
+        unlink(path);
+    return STATUS_OK;
+}
+
+static enum status open_stream(const char *path, FILE **stream) {
+    int descriptor;
+    RETURN_IF_ERROR(open_descriptor(path, O_CREAT, &descriptor));
     FILE *opened = ftruncate(descriptor, 0) == 0 ? fdopen(descriptor, "wb") : NULL;
     if (opened == NULL) {
         enum status status = fail(path, "write the file");

@@ -11,6 +11,10 @@
 
 struct safetensors_writer;
 
+/* Whether safetensors_writer_create could write this file; leaves what is there as it is, and
+ * nothing where nothing was. STATUS_IO, logged. Local. */
+enum status safetensors_writer_check(const char *path);
+
 /* Creates (or truncates) the file at path and writes its header; name, type, dimensions and shape
  * of each tensor are read, the rest follows from them. Names that repeat or are no UTF-8, and sizes
  * that overflow, are our bugs (ASSERT). STATUS_IO, logged: cannot be created, is no regular file.
