@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/base/log.h"
+#include "runtime/chat_template.h"
 #include "runtime/text_buffer.h"
 
 #define PROMPT_BYTES_MAX ((size_t)64 << 20)
@@ -73,12 +74,33 @@ static enum status encode_file(const char *path, const struct tokenizer *tokeniz
     return status;
 }
 
+/* --system and --chat through the model's own template, which writes the special tokens itself. */
+static enum status encode_chat(const struct generate_flags *flags, const char *folder,
+                               const struct tokenizer *tokenizer, struct token_list *ids) {
+    struct chat_message messages[2];
+    struct chat_input input = {.messages = messages, .add_generation_prompt = true};
+    if (flags->system != NULL)
+        messages[input.message_count++] =
+            (struct chat_message){.role = "system", .content = flags->system};
+    messages[input.message_count++] = (struct chat_message){.role = "user", .content = flags->chat};
+    struct chat_template *chat;
+    RETURN_IF_ERROR(chat_template_load(folder, &chat));
+    struct text_buffer text = {0};
+    enum status status = chat_template_render(chat, &input, &text);
+    if (status == STATUS_OK)
+        status = tokenizer_encode(tokenizer, text.data, text.length, 0, ids);
+    text_buffer_deinit(&text);
+    chat_template_destroy(chat);
+    return status;
+}
+
 enum status generate_prompt_build(const struct generate_flags *flags, const char *folder,
                                   const struct tokenizer *tokenizer, struct token_list *ids) {
-    (void)folder;
     if (flags->token_ids != NULL)
         return generate_prompt_parse_ids("--token-ids", flags->token_ids, ids);
-    if (flags->file != NULL)
+    if (flags->chat != NULL)
+        RETURN_IF_ERROR(encode_chat(flags, folder, tokenizer, ids));
+    else if (flags->file != NULL)
         RETURN_IF_ERROR(encode_file(flags->file, tokenizer, ids));
     else
         RETURN_IF_ERROR(tokenizer_encode(tokenizer, flags->prompt, strlen(flags->prompt),

@@ -47,7 +47,7 @@ static int shortest_digits(double number, char digits[20], int *exponent) {
 
 /* Python's repr of a float that is finite and not negative. */
 static void format_float(double number, char text[64]) {
-    char digits[20];
+    char digits[20] = "";
     int exponent = 0;
     int count = shortest_digits(number, digits, &exponent);
     int n = 0;
@@ -57,7 +57,7 @@ static void format_float(double number, char text[64]) {
             text[n++] = '.';
         for (int i = 1; i < count; i++)
             text[n++] = digits[i];
-        snprintf(text + n, 8, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
+        snprintf(text + n, (size_t)(64 - n), "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
         return;
     }
     int first = exponent < 0 ? exponent : 0; /* places before the digits are zeros */
