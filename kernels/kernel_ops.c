@@ -5,7 +5,9 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
+#include "kernels/cpu_attention.h"
 #include "kernels/cpu_gemm.h"
+#include "kernels/cpu_ops.h"
 #include "kernels/gemm_micro.h"
 #include "kernels/ref_attention.h"
 #include "kernels/ref_gemm.h"
@@ -36,19 +38,19 @@ static const struct kernel_ops kernel_ops_baseline = {
     .panel = 16,
     .micro = &gemm_micro_baseline,
     .weight_pack = weight_pack_panels,
-    .embedding = ref_ops_embedding,
-    .rmsnorm = ref_ops_rmsnorm,
-    .head_norm = ref_ops_head_norm,
-    .rope = ref_ops_rope,
-    .clamp = ref_ops_clamp,
+    .embedding = cpu_ops_embedding_baseline,
+    .rmsnorm = cpu_ops_rmsnorm_baseline,
+    .head_norm = cpu_ops_head_norm_baseline,
+    .rope = cpu_ops_rope_baseline,
+    .clamp = cpu_ops_clamp_baseline,
     .gemm = cpu_gemm_gemm,
     .expert_gate_up = cpu_gemm_expert_gate_up,
     .expert_down = cpu_gemm_expert_down,
-    .router = ref_ops_router,
-    .combine = ref_ops_combine,
-    .add = ref_ops_add,
-    .kv_store = ref_ops_kv_store,
-    .attention = ref_attention_attention,
+    .router = cpu_ops_router_baseline,
+    .combine = cpu_ops_combine_baseline,
+    .add = cpu_ops_add_baseline,
+    .kv_store = cpu_ops_kv_store_baseline,
+    .attention = cpu_attention_attention_baseline,
 };
 
 #if MOEBIUS_X86
@@ -57,19 +59,19 @@ static const struct kernel_ops kernel_ops_avx2 = {
     .panel = 32,
     .micro = &gemm_micro_avx2,
     .weight_pack = weight_pack_panels,
-    .embedding = ref_ops_embedding,
-    .rmsnorm = ref_ops_rmsnorm,
-    .head_norm = ref_ops_head_norm,
-    .rope = ref_ops_rope,
-    .clamp = ref_ops_clamp,
+    .embedding = cpu_ops_embedding_avx2,
+    .rmsnorm = cpu_ops_rmsnorm_avx2,
+    .head_norm = cpu_ops_head_norm_avx2,
+    .rope = cpu_ops_rope_avx2,
+    .clamp = cpu_ops_clamp_avx2,
     .gemm = cpu_gemm_gemm,
     .expert_gate_up = cpu_gemm_expert_gate_up,
     .expert_down = cpu_gemm_expert_down,
-    .router = ref_ops_router,
-    .combine = ref_ops_combine,
-    .add = ref_ops_add,
-    .kv_store = ref_ops_kv_store,
-    .attention = ref_attention_attention,
+    .router = cpu_ops_router_avx2,
+    .combine = cpu_ops_combine_avx2,
+    .add = cpu_ops_add_avx2,
+    .kv_store = cpu_ops_kv_store_avx2,
+    .attention = cpu_attention_attention_avx2,
 };
 
 static const struct kernel_ops kernel_ops_avx512 = {
@@ -77,19 +79,19 @@ static const struct kernel_ops kernel_ops_avx512 = {
     .panel = 64,
     .micro = &gemm_micro_avx512,
     .weight_pack = weight_pack_panels,
-    .embedding = ref_ops_embedding,
-    .rmsnorm = ref_ops_rmsnorm,
-    .head_norm = ref_ops_head_norm,
-    .rope = ref_ops_rope,
-    .clamp = ref_ops_clamp,
+    .embedding = cpu_ops_embedding_avx512,
+    .rmsnorm = cpu_ops_rmsnorm_avx512,
+    .head_norm = cpu_ops_head_norm_avx512,
+    .rope = cpu_ops_rope_avx512,
+    .clamp = cpu_ops_clamp_avx512,
     .gemm = cpu_gemm_gemm,
     .expert_gate_up = cpu_gemm_expert_gate_up,
     .expert_down = cpu_gemm_expert_down,
-    .router = ref_ops_router,
-    .combine = ref_ops_combine,
-    .add = ref_ops_add,
-    .kv_store = ref_ops_kv_store,
-    .attention = ref_attention_attention,
+    .router = cpu_ops_router_avx512,
+    .combine = cpu_ops_combine_avx512,
+    .add = cpu_ops_add_avx512,
+    .kv_store = cpu_ops_kv_store_avx512,
+    .attention = cpu_attention_attention_avx512,
 };
 
 static const struct kernel_ops kernel_ops_avx512_bf16 = {
@@ -97,19 +99,19 @@ static const struct kernel_ops kernel_ops_avx512_bf16 = {
     .panel = 64,
     .micro = &gemm_micro_avx512_bf16,
     .weight_pack = weight_pack_panels,
-    .embedding = ref_ops_embedding,
-    .rmsnorm = ref_ops_rmsnorm,
-    .head_norm = ref_ops_head_norm,
-    .rope = ref_ops_rope,
-    .clamp = ref_ops_clamp,
+    .embedding = cpu_ops_embedding_avx512_bf16,
+    .rmsnorm = cpu_ops_rmsnorm_avx512_bf16,
+    .head_norm = cpu_ops_head_norm_avx512_bf16,
+    .rope = cpu_ops_rope_avx512_bf16,
+    .clamp = cpu_ops_clamp_avx512_bf16,
     .gemm = cpu_gemm_gemm,
     .expert_gate_up = cpu_gemm_expert_gate_up,
     .expert_down = cpu_gemm_expert_down,
-    .router = ref_ops_router,
-    .combine = ref_ops_combine,
-    .add = ref_ops_add,
-    .kv_store = ref_ops_kv_store,
-    .attention = ref_attention_attention,
+    .router = cpu_ops_router_avx512_bf16,
+    .combine = cpu_ops_combine_avx512_bf16,
+    .add = cpu_ops_add_avx512_bf16,
+    .kv_store = cpu_ops_kv_store_avx512_bf16,
+    .attention = cpu_attention_attention_avx512_bf16,
 };
 #endif
 

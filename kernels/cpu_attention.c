@@ -1,0 +1,496 @@
+/* Fast attention; this file is compiled once for each instruction set (CPU_SUFFIX). It stands
+ * between the q/k/v projections and the output projection of a layer.
+ *
+ * An item of work is a tile (a few consecutive rows of one sequence) times one kv head with its
+ * group of query heads, so that keys and values are read once for all of them. Chunk by chunk:
+ * scores of the whole tile, softmax of each query over what its own row sees, then weighted values
+ * of the slots that all rows see, the ragged edges row by row. A slot that a row does not see is
+ * never multiplied for it, so neither a tile's shape nor garbage in a slot can change a bit. A tree
+ * node's keys and values are first copied to where plain decoding would have them. The reference is
+ * ref_attention.c. */
+#include "kernels/cpu_attention.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/base/check.h"
+#include "kernels/cpu_attention_tile.h"
+#include "kernels/cpu_job.h"
+#include "kernels/cpu_vector.h"
+
+/* Blocks that the slots of a tree node's path can touch, the block of path_start included. */
+#define GATHERED_BLOCKS ((ATTENTION_PATH_MAX + KV_BLOCK_TOKENS - 2) / KV_BLOCK_TOKENS + 1)
+#define GATHERED_BYTES (GATHERED_BLOCKS * 2 * KV_BLOCK_TOKENS * ATTENTION_HEAD_DIM_MAX * 4)
+_Static_assert(sizeof(struct tile_scratch) + GATHERED_BYTES <= KERNELS_SCRATCH_BYTES,
+               "a tile and a gathered path must fit into a thread's scratch");
+
+struct tile {
+    const struct attention_args *args;
+    struct tile_scratch *scratch;
+    int32_t first_row, rows; /* consecutive positions of one sequence; rows * group queries */
+    int32_t first_head, group, kv_head;
+    char *gathered;         /* copies of the blocks from gathered_block on, this kv head only */
+    int32_t gathered_block; /* INT32_MAX: no tree node */
+    int32_t seen_from[TILE_QUERIES], seen_end[TILE_QUERIES]; /* [rows]: slots of this chunk */
+};
+
+/* Bytes of one head's keys and values in a block. */
+static size_t head_bytes(const struct kv_shape *shape) {
+    return (size_t)(2 * kv_head_elements(shape) * dtype_bytes(shape->dtype));
+}
+
+static const char *block_of(const struct tile *tile, int32_t block) {
+    const struct kv_shape *shape = &tile->args->shape;
+    if (block >= tile->gathered_block)
+        return tile->gathered + (size_t)(block - tile->gathered_block) * head_bytes(shape);
+    const int32_t *table = tile->args->tables[tile->args->row[tile->first_row].table];
+    return tile->args->cache + (size_t)table[block] * kv_block_bytes(shape) +
+           (size_t)tile->kv_head * head_bytes(shape);
+}
+
+/* First position that a row sees. */
+static int32_t first_position(const struct attention_args *args, int32_t position) {
+    return args->window > 0 && position >= args->window ? position - args->window + 1 : 0;
+}
+
+static bool is_tree_node(const struct attention_row *row) {
+    return row->path_start <= row->position;
+}
+
+/* Copies one slot's key and value from one block of a head to another. */
+static void copy_slot(const struct kv_shape *shape, const char *from, int32_t from_token, char *to,
+                      int32_t to_token) {
+    int64_t keys_bytes = kv_head_elements(shape) * dtype_bytes(shape->dtype);
+    const uint32_t *key = (const uint32_t *)(const void *)from + from_token;
+    uint32_t *key_copy = (uint32_t *)(void *)to + to_token;
+    for (int64_t i = 0; i < keys_bytes / 4; i += KV_BLOCK_TOKENS)
+        key_copy[i] = key[i];
+    int64_t dim = shape->head_dim;
+    if (shape->dtype == DTYPE_F32) {
+        memcpy(to + keys_bytes + to_token * dim * 4, from + keys_bytes + from_token * dim * 4,
+               (size_t)dim * 4);
+        return;
+    }
+    const uint16_t *value = (const uint16_t *)(const void *)(from + keys_bytes);
+    uint16_t *value_copy = (uint16_t *)(void *)(to + keys_bytes);
+    value += from_token / 2 * 2 * dim + from_token % 2;
+    value_copy += to_token / 2 * 2 * dim + to_token % 2;
+    for (int64_t d = 0; d < dim; d++)
+        value_copy[2 * d] = value[2 * d];
+}
+
+/* Lays out what a tree node sees from path_start's block on as plain decoding would have it. */
+static void gather_path(struct tile *tile) {
+    const struct attention_args *args = tile->args;
+    const struct attention_row *row = &args->row[tile->first_row];
+    int32_t first_block = row->path_start / KV_BLOCK_TOKENS;
+    ASSERT(row->position + 1 - row->path_start <= ATTENTION_PATH_MAX);
+    if (row->path_start % KV_BLOCK_TOKENS != 0)
+        memcpy(tile->gathered, block_of(tile, first_block), head_bytes(&args->shape));
+    for (int32_t p = row->path_start; p <= row->position; p++) {
+        int32_t slot = args->paths[row->path + p - row->path_start];
+        int32_t to = p - first_block * KV_BLOCK_TOKENS;
+        char *block = tile->gathered + (size_t)(to / KV_BLOCK_TOKENS) * head_bytes(&args->shape);
+        copy_slot(&args->shape, block_of(tile, slot / KV_BLOCK_TOKENS), slot % KV_BLOCK_TOKENS,
+                  block, to % KV_BLOCK_TOKENS);
+    }
+    tile->gathered_block = first_block;
+}
+
+/* One query in the form that tile_broadcast reads. */
+static void load_query(const struct tile *tile, int32_t query) {
+    const struct attention_args *args = tile->args;
+    int32_t dim = args->shape.head_dim;
+    const float *from = args->q + (tile->first_row + query / tile->group) * args->q_stride +
+                        (int64_t)(tile->first_head + query % tile->group) * dim;
+    float *to = tile->scratch->queries[query];
+    if (args->shape.dtype == DTYPE_F32) {
+        memcpy(to, from, (size_t)dim * sizeof(float));
+        return;
+    }
+    uint16_t rounded[ATTENTION_HEAD_DIM_MAX + 2];
+    for (int32_t d = 0; d < dim; d += VEC_LANES) {
+        int32_t count = dim - d < VEC_LANES ? dim - d : VEC_LANES;
+        vec_store_bf16_part(rounded + d, vec_load_part(from + d, count), count);
+    }
+    rounded[dim] = 0; /* the other half of an odd last pair */
+    int32_t padded = (dim + 1) & ~1;
+    if (TILE_DOT_BF16) {
+        memcpy(to, rounded, (size_t)padded * sizeof(uint16_t));
+        return;
+    }
+    for (int32_t d = 0; d < padded; d++)
+        to[d] = dtype_bf16_to_f32(rounded[d]);
+}
+
+static void start_queries(const struct tile *tile) {
+    struct tile_scratch *scratch = tile->scratch;
+    for (int32_t query = 0; query < tile->rows * tile->group; query++) {
+        load_query(tile, query);
+        scratch->maximum[query] = -INFINITY;
+        scratch->sum[query] = 0;
+        memset(scratch->values[query], 0, (size_t)tile->args->shape.head_dim * sizeof(float));
+    }
+}
+
+VEC_INLINE void score_count(enum dtype dtype, int count, struct tile_score_args *args, int32_t end,
+                            struct tile_scratch *scratch) {
+    const int wide = tile_vectors(count) / TILE_BLOCK_VECTORS;
+    for (; wide > 1 && args->first_block + wide <= end; args->first_block += wide)
+        tile_score(dtype, count, wide, args, scratch);
+    for (; args->first_block < end; args->first_block++)
+        tile_score(dtype, count, 1, args, scratch);
+}
+
+/* Scores of `count` queries against blocks first_block .. end - 1 of the chunk. */
+VEC_INLINE void score_blocks(enum dtype dtype, int32_t count, struct tile_score_args args,
+                             int32_t end, struct tile_scratch *scratch) {
+    if (TILE_MICRO >= 8 && count == 8)
+        score_count(dtype, 8, &args, end, scratch);
+    else if (TILE_MICRO >= 4 && count == 4)
+        score_count(dtype, 4, &args, end, scratch);
+    else if (count == 2)
+        score_count(dtype, 2, &args, end, scratch);
+    else
+        score_count(dtype, 1, &args, end, scratch);
+}
+
+/* The next micro-kernel's share of `left` queries: the largest power of two that fits. */
+static int32_t next_count(int32_t left) {
+    int32_t count = TILE_MICRO;
+    while (count > left)
+        count /= 2;
+    return count;
+}
+
+static void score_tile(const struct tile *tile, int32_t first_block, int32_t end_block) {
+    const struct kv_shape *shape = &tile->args->shape;
+    bool is_f32 = shape->dtype == DTYPE_F32;
+    struct tile_score_args args = {
+        .first_block = first_block,
+        .steps = is_f32 ? shape->head_dim : (shape->head_dim + 1) / 2,
+        .scale = tile->args->scale,
+    };
+    int32_t queries = tile->rows * tile->group;
+    while (args.first_query < queries) {
+        int32_t count = next_count(queries - args.first_query);
+        if (is_f32)
+            score_blocks(DTYPE_F32, count, args, end_block, tile->scratch);
+        else
+            score_blocks(DTYPE_BF16, count, args, end_block, tile->scratch);
+        args.first_query += count;
+    }
+}
+
+/* Weighted values of `count` queries, all dims. */
+VEC_INLINE void value_count(enum dtype dtype, int count, struct tile_value_args *args,
+                            struct tile_scratch *scratch) {
+    const int wide = tile_vectors(count);
+    for (; args->dim + wide * VEC_LANES <= args->head_dim; args->dim += wide * VEC_LANES)
+        tile_add_values(dtype, count, wide, args, scratch);
+    for (; args->dim + VEC_LANES <= args->head_dim; args->dim += VEC_LANES)
+        tile_add_values(dtype, count, 1, args, scratch);
+    for (int m = 0; args->dim < args->head_dim && m < count; m++, args->first_query++)
+        tile_add_values_part(dtype, args, scratch);
+}
+
+VEC_INLINE void value_steps(enum dtype dtype, int32_t count, struct tile_value_args args,
+                            struct tile_scratch *scratch) {
+    if (TILE_MICRO >= 8 && count == 8)
+        value_count(dtype, 8, &args, scratch);
+    else if (TILE_MICRO >= 4 && count == 4)
+        value_count(dtype, 4, &args, scratch);
+    else if (count == 2)
+        value_count(dtype, 2, &args, scratch);
+    else
+        value_count(dtype, 1, &args, scratch);
+}
+
+/* Slots of the chunk, all seen by all of the queries. */
+struct seen {
+    int32_t first_query, queries;
+    int32_t from, end;
+};
+
+static void add_half(const struct tile *tile, const struct seen *seen, enum tile_keep keep,
+                     struct tile_value_args args) {
+    for (int32_t i = 0; i < seen->queries; i++) {
+        args.first_query = seen->first_query + i;
+        tile_add_half(keep, &args, tile->scratch);
+    }
+}
+
+/* Adds the weighted values of the seen slots in ascending order. */
+static void add_seen(const struct tile *tile, struct seen seen) {
+    const struct kv_shape *shape = &tile->args->shape;
+    bool is_f32 = shape->dtype == DTYPE_F32;
+    int32_t slots_per_step = is_f32 ? 1 : 2;
+    struct tile_value_args args = {
+        .head_dim = shape->head_dim,
+        .values_offset = kv_head_elements(shape) * dtype_bytes(shape->dtype),
+    };
+    if (seen.from >= seen.end)
+        return;
+    if (seen.from % slots_per_step != 0) {
+        args.first_step = seen.from++ / slots_per_step;
+        add_half(tile, &seen, TILE_KEEP_ODD, args);
+    }
+    args.first_step = seen.from / slots_per_step;
+    args.end_step = seen.end / slots_per_step;
+    for (int32_t done = 0; done < seen.queries && args.first_step < args.end_step;) {
+        int32_t count = next_count(seen.queries - done);
+        args.first_query = seen.first_query + done;
+        if (is_f32)
+            value_steps(DTYPE_F32, count, args, tile->scratch);
+        else
+            value_steps(DTYPE_BF16, count, args, tile->scratch);
+        done += count;
+    }
+    if (seen.end % slots_per_step != 0 && seen.from < seen.end) {
+        args.first_step = seen.end / slots_per_step;
+        add_half(tile, &seen, TILE_KEEP_EVEN, args);
+    }
+}
+
+/* The slots from .. end - 1 as far as each row among `queries` sees them, row by row. */
+static void add_row_by_row(const struct tile *tile, const struct seen *share) {
+    int32_t end_query = share->first_query + share->queries;
+    for (int32_t query = share->first_query; query < end_query;) {
+        int32_t row = query / tile->group;
+        int32_t next = (row + 1) * tile->group < end_query ? (row + 1) * tile->group : end_query;
+        struct seen own = {query, next - query, share->from, share->end};
+        own.from = own.from > tile->seen_from[row] ? own.from : tile->seen_from[row];
+        own.end = own.end < tile->seen_end[row] ? own.end : tile->seen_end[row];
+        add_seen(tile, own);
+        query = next;
+    }
+}
+
+/* Values for the queries of one micro-kernel: what all their rows see at once, the edges row by
+ * row, all in ascending order for each row. */
+static void add_values(const struct tile *tile, int32_t first_query, int32_t count) {
+    struct seen common = {first_query, count, 0, ATTENTION_CHUNK};
+    for (int32_t row = first_query / tile->group; row <= (first_query + count - 1) / tile->group;
+         row++) {
+        common.from = common.from > tile->seen_from[row] ? common.from : tile->seen_from[row];
+        common.end = common.end < tile->seen_end[row] ? common.end : tile->seen_end[row];
+    }
+    common.from = (common.from + 1) & ~1; /* whole pairs, whatever the type of the cache */
+    common.end &= ~1;
+    struct seen edge = {first_query, count, 0, ATTENTION_CHUNK};
+    if (common.from >= common.end) {
+        add_row_by_row(tile, &edge);
+        return;
+    }
+    edge.end = common.from;
+    add_row_by_row(tile, &edge);
+    add_seen(tile, common);
+    edge.from = common.end;
+    edge.end = ATTENTION_CHUNK;
+    add_row_by_row(tile, &edge);
+}
+
+/* Turns the scores of one query into weights relative to the new maximum and rescales what was
+ * summed before. Slots first .. end - 1 (whole blocks) have scores; seen_from .. seen_end - 1
+ * count, the weights of the others become exact zeros. */
+struct soften_args {
+    int32_t first, end, seen_from, seen_end, head_dim;
+    enum dtype dtype;
+};
+
+/* Stores the weights of VEC_LANES slots for the product with the values. */
+VEC_INLINE void store_weights(const struct soften_args *args, struct tile_scratch *scratch,
+                              int32_t query, int32_t slot, vec weights) {
+#if TILE_DOT_BF16
+    if (args->dtype == DTYPE_BF16) {
+        __m256bh rounded = _mm512_cvtneps_pbh((__m512)weights);
+        memcpy((char *)scratch->weights[query] + 2 * slot, &rounded, sizeof rounded);
+        return;
+    }
+#endif
+    (void)args;
+    vec_store(scratch->scores[query] + slot, weights);
+}
+
+static void soften(const struct soften_args *args, struct tile_scratch *scratch, int32_t query) {
+    float *scores = scratch->scores[query];
+    for (int32_t i = args->first; i < args->seen_from; i++)
+        scores[i] = -INFINITY;
+    for (int32_t i = args->seen_end; i < args->end; i++)
+        scores[i] = -INFINITY;
+    vec peak = vec_set(scratch->maximum[query]);
+    for (int32_t i = args->first; i < args->end; i += VEC_LANES)
+        peak = vec_max(vec_load(scores + i), peak);
+    float maximum = vec_peak(peak);
+    vec total = {0};
+    for (int32_t i = args->first; i < args->end; i += VEC_LANES) {
+        vec weights = vec_exp(vec_load(scores + i) - maximum);
+        total += weights;
+        store_weights(args, scratch, query, i, weights);
+    }
+    vec rescale = vec_exp(vec_set(scratch->maximum[query]) - maximum);
+    scratch->sum[query] = scratch->sum[query] * rescale[0] + vec_total(total);
+    scratch->maximum[query] = maximum;
+    if (rescale[0] == 1.0f)
+        return;
+    float *values = scratch->values[query];
+    for (int32_t d = 0; d < args->head_dim; d += VEC_LANES) /* rows are padded in scratch */
+        vec_store(values + d, vec_load(values + d) * rescale);
+}
+
+/* What each row sees of the chunk that starts at position `start`. */
+static void find_seen(struct tile *tile, int32_t start) {
+    for (int32_t row = 0; row < tile->rows; row++) {
+        int32_t position = tile->args->row[tile->first_row + row].position;
+        int32_t from = first_position(tile->args, position) - start;
+        int32_t end = position + 1 - start;
+        tile->seen_from[row] = from < 0 ? 0 : from;
+        tile->seen_end[row] = end < ATTENTION_CHUNK ? end : ATTENTION_CHUNK;
+    }
+}
+
+static void attend_chunk(struct tile *tile, int32_t start) {
+    struct tile_scratch *scratch = tile->scratch;
+    find_seen(tile, start);
+    int32_t first_block = tile->seen_from[0] / KV_BLOCK_TOKENS; /* rows see further and further */
+    int32_t end_block = (tile->seen_end[tile->rows - 1] - 1) / KV_BLOCK_TOKENS + 1;
+    for (int32_t i = first_block; i < end_block; i++)
+        scratch->blocks[i] = block_of(tile, start / KV_BLOCK_TOKENS + i);
+    score_tile(tile, first_block, end_block);
+    int32_t queries = tile->rows * tile->group;
+    for (int32_t query = 0; query < queries; query++) {
+        struct soften_args args = {
+            .first = first_block * KV_BLOCK_TOKENS,
+            .end = end_block * KV_BLOCK_TOKENS,
+            .seen_from = tile->seen_from[query / tile->group],
+            .seen_end = tile->seen_end[query / tile->group],
+            .head_dim = tile->args->shape.head_dim,
+            .dtype = tile->args->shape.dtype,
+        };
+        if (args.seen_from < args.seen_end)
+            soften(&args, scratch, query);
+    }
+    for (int32_t query = 0; query < queries;) {
+        int32_t count = next_count(queries - query);
+        add_values(tile, query, count);
+        query += count;
+    }
+}
+
+static void write_query(const struct tile *tile, int32_t query) {
+    const struct attention_args *args = tile->args;
+    int32_t dim = args->shape.head_dim;
+    int32_t head = tile->first_head + query % tile->group;
+    int64_t columns = (int64_t)args->heads * dim;
+    int64_t row_start = (tile->first_row + query / tile->group) * activation_stride(columns);
+    const float *values = tile->scratch->values[query];
+    float inverse = 1.0f / tile->scratch->sum[query];
+    for (int32_t d = 0; d < dim; d += VEC_LANES) {
+        int32_t count = dim - d < VEC_LANES ? dim - d : VEC_LANES;
+        int64_t at = row_start + (int64_t)head * dim + d;
+        vec value = vec_load_part(values + d, count) * inverse;
+        if (args->out_dtype == DTYPE_F32)
+            vec_store_part((float *)args->out + at, value, count);
+        else
+            vec_store_bf16_part((uint16_t *)args->out + at, value, count);
+    }
+    if (head == args->heads - 1) {
+        int64_t bytes = dtype_bytes(args->out_dtype);
+        memset((char *)args->out + (row_start + columns) * bytes, 0,
+               (size_t)((activation_stride(columns) - columns) * bytes));
+    }
+}
+
+static void attend_tile(struct tile *tile) {
+    const struct attention_row *rows = &tile->args->row[tile->first_row];
+    if (is_tree_node(rows))
+        gather_path(tile);
+    start_queries(tile);
+    int32_t first = first_position(tile->args, rows[0].position);
+    int32_t last = rows[tile->rows - 1].position;
+    for (int32_t chunk = first / ATTENTION_CHUNK; chunk <= last / ATTENTION_CHUNK; chunk++)
+        attend_chunk(tile, chunk * ATTENTION_CHUNK);
+    for (int32_t query = 0; query < tile->rows * tile->group; query++)
+        write_query(tile, query);
+}
+
+/* How the whole call is cut into items: kv heads (and, when a group is too large for the scratch,
+ * shares of its query heads) times tiles of rows. */
+struct attention_job {
+    const struct kernels *kernels;
+    const struct attention_args *args;
+    int32_t tile_rows, tiles;
+    int32_t shares, share_heads;
+};
+
+/* Rows that one tile can take, starting at `first`: consecutive positions of one sequence. */
+static int32_t run_length(const struct attention_row *rows, int32_t first, int32_t end) {
+    int32_t next = first + 1;
+    while (!is_tree_node(&rows[first]) && next < end && !is_tree_node(&rows[next]) &&
+           rows[next].table == rows[first].table &&
+           rows[next].position == rows[next - 1].position + 1)
+        next++;
+    return next - first;
+}
+
+/* Items of one kv head follow each other, the rows that see most first. */
+static void attention_item(void *context, int32_t item, int32_t thread) {
+    const struct attention_job *job = context;
+    const struct attention_args *args = job->args;
+    char *scratch = job->kernels->scratch + (size_t)thread * KERNELS_SCRATCH_BYTES;
+    int32_t share = item / job->tiles % job->shares;
+    int32_t first = (job->tiles - 1 - item % job->tiles) * job->tile_rows;
+    int32_t end = args->rows - first < job->tile_rows ? args->rows : first + job->tile_rows;
+    int32_t group = args->heads / args->shape.kv_heads;
+    struct tile tile = {
+        .args = args,
+        .scratch = (struct tile_scratch *)(void *)scratch,
+        .kv_head = item / job->tiles / job->shares,
+        .gathered = scratch + sizeof(struct tile_scratch),
+    };
+    tile.first_head = tile.kv_head * group + share * job->share_heads;
+    tile.group = (tile.kv_head + 1) * group - tile.first_head;
+    tile.group = tile.group < job->share_heads ? tile.group : job->share_heads;
+    while (first < end) {
+        tile.first_row = first;
+        tile.rows = run_length(args->row, first, end);
+        tile.gathered_block = INT32_MAX;
+        attend_tile(&tile);
+        first += tile.rows;
+    }
+}
+
+/* Elements of keys and values that the call reads. */
+static int64_t job_elements(const struct attention_args *args) {
+    int64_t positions = 0;
+    for (int32_t m = 0; m < args->rows; m++) {
+        int32_t position = args->row[m].position;
+        positions += position + 1 - first_position(args, position);
+    }
+    return 2 * positions * args->shape.kv_heads * args->shape.head_dim;
+}
+
+void CPU_SYMBOL(cpu_attention_attention)(const struct kernels *kernels,
+                                         const struct attention_args *args) {
+    int32_t group = args->heads / args->shape.kv_heads;
+    ASSERT(args->shape.head_dim <= ATTENTION_HEAD_DIM_MAX &&
+           group * args->shape.kv_heads == args->heads);
+    ASSERT(args->out_dtype == DTYPE_F32 || args->out_dtype == DTYPE_BF16);
+    ASSERT(args->shape.dtype == DTYPE_F32 || args->shape.dtype == DTYPE_BF16);
+    if (args->rows == 0)
+        return;
+    struct attention_job job = {
+        .kernels = kernels,
+        .args = args,
+        .share_heads = group < TILE_QUERIES ? group : TILE_QUERIES,
+        .tile_rows = group < TILE_MICRO ? TILE_MICRO / group : 1,
+    };
+    job.shares = (group - 1) / job.share_heads + 1;
+    int32_t heads = args->shape.kv_heads * job.shares;
+    int32_t wanted = 4 * thread_pool_threads(kernels->pool); /* items, for an even share */
+    while (job.tile_rows > 1 && (args->rows - 1) / job.tile_rows + 1 < (wanted - 1) / heads + 1)
+        job.tile_rows /= 2;
+    job.tiles = (args->rows - 1) / job.tile_rows + 1;
+    cpu_job_run(kernels, heads * job.tiles, job_elements(args), attention_item, &job);
+}
