@@ -98,12 +98,17 @@ static void gather_path(struct tile *tile) {
     tile->gathered_block = first_block;
 }
 
+static const float *query_of(const struct tile *tile, int32_t query) {
+    const struct attention_args *args = tile->args;
+    return args->q + (tile->first_row + query / tile->group) * args->q_stride +
+           (int64_t)(tile->first_head + query % tile->group) * args->shape.head_dim;
+}
+
 /* One query in the form that tile_broadcast reads. */
 static void load_query(const struct tile *tile, int32_t query) {
     const struct attention_args *args = tile->args;
     int32_t dim = args->shape.head_dim;
-    const float *from = args->q + (tile->first_row + query / tile->group) * args->q_stride +
-                        (int64_t)(tile->first_head + query % tile->group) * dim;
+    const float *from = query_of(tile, query);
     float *to = tile->scratch->queries[query];
     if (args->shape.dtype == DTYPE_F32) {
         memcpy(to, from, (size_t)dim * sizeof(float));
@@ -126,7 +131,12 @@ static void load_query(const struct tile *tile, int32_t query) {
 
 static void start_queries(const struct tile *tile) {
     struct tile_scratch *scratch = tile->scratch;
-    for (int32_t query = 0; query < tile->rows * tile->group; query++) {
+    int32_t queries = tile->rows * tile->group;
+    for (int32_t query = 0; query < queries; query++) {
+        for (int32_t d = 0; d < tile->args->shape.head_dim; d += TILE_LINE_BYTES / 4)
+            __builtin_prefetch(query_of(tile, query) + d);
+    }
+    for (int32_t query = 0; query < queries; query++) {
         load_query(tile, query);
         scratch->maximum[query] = -INFINITY;
         scratch->sum[query] = 0;
@@ -170,6 +180,7 @@ static void score_tile(const struct tile *tile, int32_t first_block, int32_t end
     struct tile_score_args args = {
         .first_block = first_block,
         .steps = is_f32 ? shape->head_dim : (shape->head_dim + 1) / 2,
+        .values_offset = kv_head_elements(shape) * dtype_bytes(shape->dtype),
         .scale = tile->args->scale,
     };
     int32_t queries = tile->rows * tile->group;
@@ -325,11 +336,11 @@ static void soften(const struct soften_args *args, struct tile_scratch *scratch,
     float maximum = vec_peak(peak);
     vec total = {0};
     for (int32_t i = args->first; i < args->end; i += VEC_LANES) {
-        vec weights = vec_exp(vec_load(scores + i) - maximum);
+        vec weights = vec_exp_bounded(vec_load(scores + i) - maximum);
         total += weights;
         store_weights(args, scratch, query, i, weights);
     }
-    vec rescale = vec_exp(vec_set(scratch->maximum[query]) - maximum);
+    vec rescale = vec_exp_bounded(vec_set(scratch->maximum[query]) - maximum);
     scratch->sum[query] = scratch->sum[query] * rescale[0] + vec_total(total);
     scratch->maximum[query] = maximum;
     if (rescale[0] == 1.0f)
@@ -355,8 +366,14 @@ static void attend_chunk(struct tile *tile, int32_t start) {
     find_seen(tile, start);
     int32_t first_block = tile->seen_from[0] / KV_BLOCK_TOKENS; /* rows see further and further */
     int32_t end_block = (tile->seen_end[tile->rows - 1] - 1) / KV_BLOCK_TOKENS + 1;
-    for (int32_t i = first_block; i < end_block; i++)
-        scratch->blocks[i] = block_of(tile, start / KV_BLOCK_TOKENS + i);
+    int32_t last_block =
+        tile->args->row[tile->first_row + tile->rows - 1].position / KV_BLOCK_TOKENS;
+    for (int32_t i = first_block; i < end_block; i++) {
+        int32_t block = start / KV_BLOCK_TOKENS + i;
+        int32_t next = block + TILE_CHUNK_BLOCKS;
+        scratch->blocks[i] = block_of(tile, block);
+        scratch->next_blocks[i] = block_of(tile, next <= last_block ? next : block);
+    }
     score_tile(tile, first_block, end_block);
     int32_t queries = tile->rows * tile->group;
     for (int32_t query = 0; query < queries; query++) {

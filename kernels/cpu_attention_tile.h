@@ -17,6 +17,7 @@
 #define TILE_DOT_BF16 0
 #endif
 
+#define TILE_LINE_BYTES 64
 #define TILE_QUERIES 32 /* at most, in one tile */
 /* Queries of the largest micro-kernel, and the accumulators it may keep in registers. */
 #define TILE_MICRO (VEC_LANES / 2)
@@ -35,7 +36,8 @@ struct tile_scratch {
     float values[TILE_QUERIES][ATTENTION_HEAD_DIM_MAX]; /* running sums */
     float maximum[TILE_QUERIES];
     float sum[TILE_QUERIES];
-    const char *blocks[TILE_CHUNK_BLOCKS]; /* this chunk's blocks of this kv head */
+    const char *blocks[TILE_CHUNK_BLOCKS];      /* this chunk's blocks of this kv head */
+    const char *next_blocks[TILE_CHUNK_BLOCKS]; /* the next chunk's, to prefetch keys from */
 };
 
 /* Both sides of a multiplication: one vector, or two (the even and the odd half of a pair). */
@@ -96,6 +98,7 @@ VEC_INLINE vec tile_multiply_half(enum tile_keep keep, struct tile_operand x, st
 struct tile_score_args {
     int32_t first_query, first_block;
     int32_t steps;
+    int64_t values_offset; /* bytes from a block's keys to its values */
     float scale;
 };
 
@@ -107,6 +110,10 @@ VEC_INLINE void tile_score(enum dtype dtype, int count, int blocks,
     const float *queries = scratch->queries[args->first_query];
     for (int32_t step = 0; step < args->steps; step++) {
         struct tile_operand key[4];
+#pragma GCC unroll 4
+        for (int n = 0; n < blocks; n++) /* the values of these slots are needed next */
+            __builtin_prefetch(block[n] + args->values_offset +
+                               (int64_t)step * TILE_KEY_STEP_BYTES);
 #pragma GCC unroll 4
         for (int n = 0; n < vectors; n++) {
             const char *from = block[n / TILE_BLOCK_VECTORS] + (int64_t)step * TILE_KEY_STEP_BYTES;
@@ -158,6 +165,15 @@ VEC_INLINE const char *tile_values(enum dtype dtype, const struct tile_scratch *
     return scratch->blocks[step / per_block] + args->values_offset + 4 * row;
 }
 
+/* Keys of the next chunk at the same distance into their block as those values: both are as large,
+ * so whoever walks the values has fetched the keys. */
+VEC_INLINE const char *tile_next_keys(enum dtype dtype, const struct tile_scratch *scratch,
+                                      const struct tile_value_args *args, int32_t step) {
+    int32_t per_block = tile_steps_per_block(dtype);
+    int64_t row = (int64_t)(step % per_block) * args->head_dim + args->dim;
+    return scratch->next_blocks[step / per_block] + 4 * row;
+}
+
 VEC_INLINE void tile_add_values(enum dtype dtype, int count, int vectors,
                                 const struct tile_value_args *args, struct tile_scratch *scratch) {
     vec sums[8][4];
@@ -176,8 +192,13 @@ VEC_INLINE void tile_add_values(enum dtype dtype, int count, int vectors,
         int32_t end = (step / per_block + 1) * per_block;
         end = end < args->end_step ? end : args->end_step;
         const char *from = tile_values(dtype, scratch, args, step);
+        const char *next = tile_next_keys(dtype, scratch, args, step);
         for (; step < end; step++, from += 4 * (int64_t)args->head_dim) {
             struct tile_operand value[4];
+#pragma GCC unroll 4
+            for (int n = 0; n < vectors * VEC_LANES / KV_BLOCK_TOKENS; n++)
+                __builtin_prefetch(next + n * TILE_LINE_BYTES);
+            next += 4 * (int64_t)args->head_dim;
 #pragma GCC unroll 4
             for (int n = 0; n < vectors; n++)
                 value[n] = tile_split(dtype, vec_load_bits(from + n * 4 * VEC_LANES));

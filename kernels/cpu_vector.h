@@ -135,26 +135,38 @@ VEC_INLINE vec vec_min(vec a, vec b) {
 #endif
 }
 
-/* Sum of the lanes, always by the same tree: halves folded onto each other. */
-static inline float vec_total(vec value) {
-    float lanes[VEC_LANES];
-    vec_store(lanes, value);
-    for (int half = VEC_LANES / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
-    }
-    return lanes[0];
+/* Four lanes: the last step of every reduction. */
+typedef float vec_quad __attribute__((vector_size(16)));
+
+/* Sum of the lanes, always by the same tree: the upper half folded onto the lower one. */
+VEC_INLINE float vec_total(vec value) {
+#if VEC_LANES == 16
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)value),
+                                 _mm512_extractf32x8_ps((__m512)value, 1));
+    vec_quad four =
+        (vec_quad)_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#elif VEC_LANES == 8
+    vec_quad four = (vec_quad)_mm_add_ps(_mm256_castps256_ps128((__m256)value),
+                                         _mm256_extractf128_ps((__m256)value, 1));
+#else
+    vec_quad four = value;
+#endif
+    vec_quad two = four + __builtin_shufflevector(four, four, 2, 3, 2, 3);
+    return two[0] + two[1];
 }
 
-/* Largest lane. */
-static inline float vec_peak(vec value) {
+/* The largest lane; unspecified when a lane is NaN. */
+VEC_INLINE float vec_peak(vec value) {
+#if VEC_LANES == 16
+    return _mm512_reduce_max_ps((__m512)value);
+#else
     float lanes[VEC_LANES];
     vec_store(lanes, value);
-    for (int half = VEC_LANES / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++)
-            lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
-    }
-    return lanes[0];
+    float peak = lanes[0];
+    for (int i = 1; i < VEC_LANES; i++)
+        peak = lanes[i] > peak ? lanes[i] : peak;
+    return peak;
+#endif
 }
 
 VEC_INLINE vec vec_widen_bf16(vec_half half) {
@@ -194,10 +206,10 @@ static inline void vec_store_bf16_part(uint16_t *to, vec value, int64_t count) {
         memcpy(to, &half, (size_t)count * sizeof(uint16_t));
 }
 
-/* e^x within 2 ulp for results from 2^-126 to e^88.37; below exactly 0 (so exp(-inf) = 0), above
- * infinity; NaN stays NaN. x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a minimax polynomial, the power
- * of two put into the exponent bits. */
-VEC_INLINE vec vec_exp(vec x) {
+/* e^x for x <= 88.37, within 2 ulp for results from 2^-126 up; below exactly 0 (so exp(-inf) = 0);
+ * NaN stays NaN. x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a minimax polynomial, the power of two put
+ * into the exponent bits. */
+VEC_INLINE vec vec_exp_bounded(vec x) {
     const float magic = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
     vec shifted = vec_fma(x, vec_set(0x1.715476p0f), vec_set(magic));
     vec n = shifted - magic;
@@ -209,8 +221,12 @@ VEC_INLINE vec vec_exp(vec x) {
     p = vec_fma(p, r, vec_set(0x1.fffffcp-2f));
     p = vec_fma(p, r * r, r) + 1.0f;
     vec power = (vec)(((vec_bits)shifted << 23) + (127u << 23));
-    vec result = vec_select(x > 88.37f, vec_set(__builtin_inff()), p * power);
-    return (vec)(~(x < -87.33f) & (vec_int)result);
+    return (vec)(~(x < -87.33f) & (vec_int)(p * power));
+}
+
+/* The same for every x: infinity above 88.37. */
+VEC_INLINE vec vec_exp(vec x) {
+    return vec_select(x > 88.37f, vec_set(__builtin_inff()), vec_exp_bounded(x));
 }
 
 VEC_INLINE vec vec_sigmoid(vec x) {
