@@ -20,32 +20,34 @@ const struct family *const *family_list(void) {
     return families;
 }
 
-static enum status find_family(const struct config_reader *config, const struct family **family) {
-    const char *model_type;
-    RETURN_IF_ERROR(config_reader_string(config, "model_type", &model_type));
+static const struct family *find_family(const char *model_type) {
+    for (int i = 0; model_type != NULL && families[i] != NULL; i++)
+        if (strcmp(model_type, families[i]->model_type) == 0)
+            return families[i];
+    return NULL;
+}
+
+static enum status refuse_unknown(const struct config_reader *config, enum status status) {
     char known[512] = "";
     size_t used = 0;
     for (int i = 0; families[i] != NULL; i++) {
-        if (model_type != NULL && strcmp(model_type, families[i]->model_type) == 0) {
-            *family = families[i];
-            return STATUS_OK;
-        }
         int written = snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "",
                                families[i]->model_type);
         ASSERT(written > 0 && (size_t)written < sizeof known - used);
         used += (size_t)written;
     }
-    return config_reader_refuse(config, "model_type",
-                                model_type == NULL ? STATUS_BAD_CONFIG : STATUS_UNSUPPORTED,
-                                "one of the known families %s", known);
+    return config_reader_refuse(config, "model_type", status, "one of the known families %s",
+                                known);
 }
 
 static enum status parse_config(const struct config_reader *config, const struct family **family,
                                 struct model_spec *spec) {
     memset(spec, 0, sizeof *spec);
-    const struct family *found = NULL;
-    RETURN_IF_ERROR(find_family(config, &found));
-    ASSERT(found != NULL);
+    const char *model_type = NULL;
+    RETURN_IF_ERROR(config_reader_string(config, "model_type", &model_type));
+    const struct family *found = find_family(model_type);
+    if (found == NULL)
+        return refuse_unknown(config, model_type == NULL ? STATUS_BAD_CONFIG : STATUS_UNSUPPORTED);
     RETURN_IF_ERROR(family_common_parse(config, found, spec));
     RETURN_IF_ERROR(found->parse(config, spec));
     RETURN_IF_ERROR(family_common_check_total(config, spec));

@@ -66,38 +66,37 @@ enum status family_common_moe_layers(const struct config_reader *config, struct 
 void family_common_all_moe(struct model_spec *spec);
 
 /* Names of the tensors, as struct family's patterns. */
-#define FAMILY_LAYER "model.layers.%L."
-
 #define FAMILY_COMMON_NAMES                                                                        \
     [ROLE_EMBEDDING] = "model.embed_tokens.weight", [ROLE_FINAL_NORM] = "model.norm.weight",       \
-    [ROLE_OUTPUT] = "lm_head.weight", [ROLE_INPUT_NORM] = FAMILY_LAYER "input_layernorm.weight",   \
-    [ROLE_POST_NORM] = FAMILY_LAYER "post_attention_layernorm.weight",                             \
-    [ROLE_Q] = FAMILY_LAYER "self_attn.q_proj.weight",                                             \
-    [ROLE_K] = FAMILY_LAYER "self_attn.k_proj.weight",                                             \
-    [ROLE_V] = FAMILY_LAYER "self_attn.v_proj.weight",                                             \
-    [ROLE_O] = FAMILY_LAYER "self_attn.o_proj.weight"
+    [ROLE_OUTPUT] = "lm_head.weight",                                                              \
+    [ROLE_INPUT_NORM] = "model.layers.%L.input_layernorm.weight",                                  \
+    [ROLE_POST_NORM] = "model.layers.%L.post_attention_layernorm.weight",                          \
+    [ROLE_Q] = "model.layers.%L.self_attn.q_proj.weight",                                          \
+    [ROLE_K] = "model.layers.%L.self_attn.k_proj.weight",                                          \
+    [ROLE_V] = "model.layers.%L.self_attn.v_proj.weight",                                          \
+    [ROLE_O] = "model.layers.%L.self_attn.o_proj.weight"
 
 #define FAMILY_QKV_BIAS_NAMES                                                                      \
-    [ROLE_Q_BIAS] = FAMILY_LAYER "self_attn.q_proj.bias",                                          \
-    [ROLE_K_BIAS] = FAMILY_LAYER "self_attn.k_proj.bias",                                          \
-    [ROLE_V_BIAS] = FAMILY_LAYER "self_attn.v_proj.bias"
+    [ROLE_Q_BIAS] = "model.layers.%L.self_attn.q_proj.bias",                                       \
+    [ROLE_K_BIAS] = "model.layers.%L.self_attn.k_proj.bias",                                       \
+    [ROLE_V_BIAS] = "model.layers.%L.self_attn.v_proj.bias"
 
-#define FAMILY_OUTPUT_BIAS_NAMES [ROLE_O_BIAS] = FAMILY_LAYER "self_attn.o_proj.bias"
+#define FAMILY_OUTPUT_BIAS_NAMES [ROLE_O_BIAS] = "model.layers.%L.self_attn.o_proj.bias"
 
 #define FAMILY_QK_NORM_NAMES                                                                       \
-    [ROLE_Q_NORM] = FAMILY_LAYER "self_attn.q_norm.weight", [ROLE_K_NORM] = FAMILY_LAYER           \
-                                                            "self_attn.k_norm.weight"
+    [ROLE_Q_NORM] = "model.layers.%L.self_attn.q_norm.weight",                                     \
+    [ROLE_K_NORM] = "model.layers.%L.self_attn.k_norm.weight"
 
 #define FAMILY_DENSE_NAMES                                                                         \
-    [ROLE_DENSE_GATE] = FAMILY_LAYER "mlp.gate_proj.weight",                                       \
-    [ROLE_DENSE_UP] = FAMILY_LAYER "mlp.up_proj.weight",                                           \
-    [ROLE_DENSE_DOWN] = FAMILY_LAYER "mlp.down_proj.weight"
+    [ROLE_DENSE_GATE] = "model.layers.%L.mlp.gate_proj.weight",                                    \
+    [ROLE_DENSE_UP] = "model.layers.%L.mlp.up_proj.weight",                                        \
+    [ROLE_DENSE_DOWN] = "model.layers.%L.mlp.down_proj.weight"
 
 #define FAMILY_EXPERT_NAMES                                                                        \
-    [ROLE_ROUTER] = FAMILY_LAYER "mlp.gate.weight",                                                \
-    [ROLE_EXPERT_GATE] = FAMILY_LAYER "mlp.experts.%E.gate_proj.weight",                           \
-    [ROLE_EXPERT_UP] = FAMILY_LAYER "mlp.experts.%E.up_proj.weight",                               \
-    [ROLE_EXPERT_DOWN] = FAMILY_LAYER "mlp.experts.%E.down_proj.weight"
+    [ROLE_ROUTER] = "model.layers.%L.mlp.gate.weight",                                             \
+    [ROLE_EXPERT_GATE] = "model.layers.%L.mlp.experts.%E.gate_proj.weight",                        \
+    [ROLE_EXPERT_UP] = "model.layers.%L.mlp.experts.%E.up_proj.weight",                            \
+    [ROLE_EXPERT_DOWN] = "model.layers.%L.mlp.experts.%E.down_proj.weight"
 
 /* Rotary frequencies that old checkpoints store; they are computed here. */
 extern const char *const family_common_ignored[];

@@ -24,9 +24,9 @@ const struct family family_mixtral = {
                  .bos_id = 1,
                  .eos_id = 2},
     .parse = parse,
-    .names = {FAMILY_COMMON_NAMES, [ROLE_ROUTER] = FAMILY_LAYER "block_sparse_moe.gate.weight",
-              [ROLE_EXPERT_GATE] = FAMILY_LAYER "block_sparse_moe.experts.%E.w1.weight",
-              [ROLE_EXPERT_UP] = FAMILY_LAYER "block_sparse_moe.experts.%E.w3.weight",
-              [ROLE_EXPERT_DOWN] = FAMILY_LAYER "block_sparse_moe.experts.%E.w2.weight"},
+    .names = {FAMILY_COMMON_NAMES, [ROLE_ROUTER] = "model.layers.%L.block_sparse_moe.gate.weight",
+              [ROLE_EXPERT_GATE] = "model.layers.%L.block_sparse_moe.experts.%E.w1.weight",
+              [ROLE_EXPERT_UP] = "model.layers.%L.block_sparse_moe.experts.%E.w3.weight",
+              [ROLE_EXPERT_DOWN] = "model.layers.%L.block_sparse_moe.experts.%E.w2.weight"},
     .ignored = family_common_ignored,
 };

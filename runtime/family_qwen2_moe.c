@@ -32,9 +32,9 @@ const struct family family_qwen2_moe = {
                  .eos_id = -1},
     .parse = parse,
     .names = {FAMILY_COMMON_NAMES, FAMILY_QKV_BIAS_NAMES, FAMILY_DENSE_NAMES, FAMILY_EXPERT_NAMES,
-              [ROLE_SHARED_GATE] = FAMILY_LAYER "mlp.shared_expert.gate_proj.weight",
-              [ROLE_SHARED_UP] = FAMILY_LAYER "mlp.shared_expert.up_proj.weight",
-              [ROLE_SHARED_DOWN] = FAMILY_LAYER "mlp.shared_expert.down_proj.weight",
-              [ROLE_SHARED_EXPERT_GATE] = FAMILY_LAYER "mlp.shared_expert_gate.weight"},
+              [ROLE_SHARED_GATE] = "model.layers.%L.mlp.shared_expert.gate_proj.weight",
+              [ROLE_SHARED_UP] = "model.layers.%L.mlp.shared_expert.up_proj.weight",
+              [ROLE_SHARED_DOWN] = "model.layers.%L.mlp.shared_expert.down_proj.weight",
+              [ROLE_SHARED_EXPERT_GATE] = "model.layers.%L.mlp.shared_expert_gate.weight"},
     .ignored = family_common_ignored,
 };

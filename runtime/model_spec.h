@@ -18,16 +18,16 @@ enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 
 /* Rotary embedding; see rope_table.h for the formulas. */
 struct rope_spec {
-    enum rope_kind kind;
     double theta;
-    int32_t rotary_dim; /* dimensions of each head that turn; even */
-    bool interleaved;   /* pairs (2i, 2i+1) instead of (i, i + rotary_dim/2) */
-    double factor;      /* linear, llama3, yarn */
+    double factor;                            /* linear, llama3, yarn */
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
-    bool truncate;              /* yarn: round the ramp's ends to whole dimensions (the default) */
-    double attention_factor;    /* yarn: multiplies cos and sin; 1 otherwise */
+    double attention_factor;                  /* yarn: multiplies cos and sin; 1 otherwise */
+    enum rope_kind kind;
+    int32_t rotary_dim;         /* dimensions of each head that turn; even */
     int32_t original_positions; /* llama3, yarn */
+    bool interleaved;           /* pairs (2i, 2i+1) instead of (i, i + rotary_dim/2) */
+    bool truncate;              /* yarn: round the ramp's ends to whole dimensions (the default) */
 };
 
 enum qk_norm { QK_NORM_NONE, QK_NORM_PER_HEAD, QK_NORM_FULL_WIDTH };

@@ -21,15 +21,12 @@ struct expectation {
     const char *folder, *family;
     int32_t hidden, layers, vocabulary, positions;
     double epsilon;
-    int32_t dense;
-    bool tied;
+    int32_t dense, tied;
     enum dtype dtype;
-    int32_t heads, kv_heads, head_dim;
-    bool qkv_bias;
+    int32_t heads, kv_heads, head_dim, qkv_bias;
     enum qk_norm norm;
     double theta;
-    int32_t experts, top_k;
-    bool normalize;
+    int32_t experts, top_k, normalize;
     int32_t expert_width, shared_width, bos, eos;
 };
 
