@@ -438,7 +438,7 @@ static double exact_group(const struct router_spec *spec, const double *keys, in
     memcpy(copy, keys, (size_t)size * sizeof(double));
     int32_t first = largest(copy, size);
     double value = copy[first];
-    copy[first] = -INFINITY;
+    copy[first] = (double)-INFINITY;
     if (spec->group_score == ROUTER_GROUP_TOP2_SUM && size > 1)
         value += copy[largest(copy, size)];
     return value;
@@ -453,7 +453,7 @@ static void strike_groups(const struct router_spec *spec, double *keys) {
     for (int32_t i = 0; i < spec->groups_kept; i++) {
         int32_t best = largest(groups, spec->groups);
         kept[best] = true;
-        groups[best] = -INFINITY;
+        groups[best] = (double)-INFINITY;
     }
     for (int32_t e = 0; e < spec->experts; e++)
         keys[e] = kept[e / size] ? keys[e] : (double)-INFINITY;
@@ -469,7 +469,7 @@ static void exact_route(const struct router_spec *spec, const float *logits,
     double sum = 0;
     for (int32_t slot = 0; slot < spec->top_k; slot++) {
         ids[slot] = largest(keys, spec->experts);
-        keys[ids[slot]] = -INFINITY;
+        keys[ids[slot]] = (double)-INFINITY;
         weights[slot] = scores[ids[slot]];
         if (spec->score == ROUTER_SOFTMAX_OF_CHOSEN)
             weights[slot] = exp(weights[slot]);
@@ -562,8 +562,12 @@ static void a_router_survives_nan(void **state) {
             args.ids = ids;
             args.weights = weights;
             kernels.ops->router(&kernels, &args);
-            for (int32_t slot = 0; slot < args.spec.top_k; slot++)
+            bool chosen[64] = {false};
+            for (int32_t slot = 0; slot < args.spec.top_k; slot++) {
                 assert_true(ids[slot] >= 0 && ids[slot] < args.spec.experts);
+                assert_false(chosen[ids[slot]]);
+                chosen[ids[slot]] = true;
+            }
         }
         kernels_deinit(&kernels);
     }
