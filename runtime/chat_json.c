@@ -78,7 +78,10 @@ enum status chat_json_parse(struct jinja_memory *memory, const char *what, const
     json_error_t error;
     json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (json == NULL) {
-        LOG_ERROR("%s: no JSON: line %d: %s", what, error.line, error.text);
+        const char *near = strstr(error.text, " near '"); /* a user's text follows: not for logs */
+        int shown = near == NULL ? (int)strlen(error.text) : (int)(near - error.text);
+        LOG_ERROR("%s: no JSON: line %d, column %d: %.*s", what, error.line, error.column, shown,
+                  error.text);
         return STATUS_BAD_REQUEST;
     }
     enum status status = convert(memory, what, json, 0, value);

@@ -104,7 +104,7 @@ static enum status parse_target(struct jinja_parser *parser, bool attributes,
 
 /* Behind `if` or `elif`, up to endif. */
 static enum status parse_if(struct jinja_parser *parser, struct jinja_node *node) {
-    static const struct ends ends = {{"elif", "else", "endif"}};
+    static const struct ends ends = {{"endif", "elif", "else"}};
     static const struct ends last = {{"endif", NULL, NULL}};
     struct jinja_node *tail = NULL;
     node->kind = JINJA_NODE_IF;

@@ -112,8 +112,6 @@ static const char *json_escape(const struct sink *sink, uint32_t c, char text[16
         return to[found - from];
     if (c >= 0x20 && (c < 0x7f || !sink->style->ascii))
         return NULL;
-    if (c == 0x7f)
-        return NULL;
     if (c >= 0x10000)
         snprintf(text, 16, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
                  0xdc00 + ((c - 0x10000) & 0x3ff));
