@@ -132,7 +132,7 @@ static const struct bad_case bad[] = {
     {{"--temperature", "1e999"}, "--temperature", TEMPERATURE, "got '1e999'"},
     {{"--temperature", "0,7"}, "--temperature", TEMPERATURE, "got '0,7'"},
     {{"--temperature", ""}, "--temperature", TEMPERATURE, "got ''"},
-    {{"--json=1"}, "--json", "no value", "got '1'"},
+    {{"--json=1"}, "generate: ", "no value is expected in '--json=1'", "--help"},
     {{"--model"}, "generate: ", "a value is missing after '--model'", "moebius generate --help"},
     {{"text", "--threads"}, "generate: ", "a value is missing after '--threads'", "--help"},
     {{"--modell", "x"}, "generate: ", "unknown or ambiguous flag '--modell'", "--help"},
