@@ -114,7 +114,7 @@ enum status options_parse(const struct option_command *command, int argc, char *
     long_options[flags] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
 
     opterr = 0;
-    optind = 1;
+    optind = 0; /* forgets what an earlier parse left behind */
     *help = 0;
     for (;;) {
         int option = getopt_long(argc, argv, ":h", long_options, NULL);

@@ -2,6 +2,8 @@
 #include "runtime/json_lines.h"
 
 #include <jansson.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "kernels/base/log.h"
 #include "runtime/json_file.h"
@@ -18,8 +20,12 @@ static enum status parse_member(const char *origin, int64_t line_number, const c
                                 size_t length, const char *key, json_t **root, json_t **member) {
     json_error_t error;
     *root = json_loadb(line, length, JSON_ALLOW_NUL, &error);
-    if (*root == NULL)
+    if (*root == NULL) {
+        char *near = strstr(error.text, " near '"); /* what follows is the user's text */
+        if (near != NULL)
+            *near = '\0';
         return refuse(origin, line_number, "one JSON object", error.text);
+    }
     *member = json_object_get(*root, key);
     return STATUS_OK;
 }
@@ -48,8 +54,13 @@ enum status json_lines_ids(const char *origin, int64_t line_number, const char *
     size_t index;
     json_array_foreach(member, index, item) {
         json_int_t id = json_integer_value(item);
+        char got[64];
+        if (json_is_integer(item))
+            snprintf(got, sizeof got, "%lld at index %zu", (long long)id, index);
+        else
+            snprintf(got, sizeof got, "%s at index %zu", json_file_kind(item), index);
         if (!json_is_integer(item) || id < 0 || id > INT32_MAX)
-            status = refuse(origin, line_number, "ids from 0 to 2147483647", json_file_kind(item));
+            status = refuse(origin, line_number, "ids from 0 to 2147483647", got);
         else
             status = token_list_append(ids, (int32_t)id);
         if (status != STATUS_OK)

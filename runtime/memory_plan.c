@@ -23,8 +23,8 @@ const char *memory_plan_format(int64_t bytes, char *text, size_t size) {
     return text;
 }
 
-/* The number after `key` in a file of "key value" lines, or the file's only number when key is
- * NULL; -1 if there is none. */
+/* The number that follows `key` in a file of "key value" lines, or the file's only number when key
+ * is NULL; -1 if there is none. */
 static int64_t number_in_file(const char *path, const char *key) {
     FILE *file = fopen(path, "re");
     if (file == NULL)
@@ -49,16 +49,26 @@ static int64_t number_in_file(const char *path, const char *key) {
     return number;
 }
 
-int64_t memory_plan_available(void) {
-    int64_t available = INT64_MAX;
-    int64_t system_kib = number_in_file("/proc/meminfo", "MemAvailable:");
-    if (system_kib >= 0)
-        available = system_kib * 1024;
+/* What the control group still allows; INT64_MAX: no group or no limit. The page cache counts as
+ * used but gives way: a checkpoint that was just copied here must not keep itself from loading. */
+static int64_t available_in_group(void) {
     int64_t limit = number_in_file("/sys/fs/cgroup/memory.max", NULL);
     int64_t used = number_in_file("/sys/fs/cgroup/memory.current", NULL);
-    if (limit >= 0 && used >= 0 && limit - used < available)
-        available = limit > used ? limit - used : 0;
-    return available;
+    if (limit < 0 || used < 0)
+        return INT64_MAX;
+    int64_t active = number_in_file("/sys/fs/cgroup/memory.stat", "active_file ");
+    int64_t inactive = number_in_file("/sys/fs/cgroup/memory.stat", "inactive_file ");
+    used -= (active > 0 ? active : 0) + (inactive > 0 ? inactive : 0);
+    if (used < 0)
+        used = 0;
+    return limit > used ? limit - used : 0;
+}
+
+int64_t memory_plan_available(void) {
+    int64_t system_kib = number_in_file("/proc/meminfo", "MemAvailable:");
+    int64_t system = system_kib >= 0 ? system_kib * 1024 : INT64_MAX;
+    int64_t group = available_in_group();
+    return system < group ? system : group;
 }
 
 static void print_kind(FILE *out, const char *kind, int64_t bytes) {

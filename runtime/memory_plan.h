@@ -9,8 +9,8 @@
 #include "kernels/base/status.h"
 #include "runtime/model.h"
 
-/* "11.2 MiB": three significant digits, binary units. Writes to text[size] and returns it. Local.
- */
+/* "11.2 MiB", "112 MiB": binary units up to TiB, one decimal below 100. Writes to text[size] and
+ * returns it. Local. */
 const char *memory_plan_format(int64_t bytes, char *text, size_t size);
 
 /* Bytes that this process can still take: the smaller of the system's available memory and what the

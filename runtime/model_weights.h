@@ -65,8 +65,8 @@ struct weights_mismatch {
 };
 typedef void (*weights_mismatch_report)(void *context, const char *problem, const char *tensor);
 
-/* Compares all names, shapes and dtypes; reads no data. Any mismatch is STATUS_BAD_CHECKPOINT, and
- * the first one is logged with file, tensor, expected, got. Local. */
+/* Compares all names, shapes and dtypes; reads no data. Any mismatch is STATUS_BAD_CHECKPOINT; with
+ * report NULL the first one is logged with file, tensor, expected, got. Local. */
 enum status model_weights_check(const struct model_weights *weights,
                                 const struct checkpoint *checkpoint, weights_mismatch_report report,
                                 void *context, struct weights_mismatch *mismatch);

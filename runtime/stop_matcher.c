@@ -26,33 +26,37 @@ void stop_matcher_deinit(struct stop_matcher *matcher) {
     text_buffer_deinit(&matcher->held);
 }
 
-/* How many bytes of `string` stand at text[0..length): all of it (a match), the rest of the text (a
- * beginning), or 0. */
-static size_t prefix_at(const char *text, size_t length, const char *string) {
-    size_t string_length = strlen(string);
-    size_t compared = length < string_length ? length : string_length;
-    return memcmp(text, string, compared) == 0 ? compared : 0;
+/* The shortest stop string that stands in full at text[0..length), or -1; *may_begin: whether
+ * another could still become one with more text. */
+static int32_t match_at(const struct stop_matcher *matcher, const char *text, size_t length,
+                        bool *may_begin) {
+    int32_t found = -1;
+    size_t found_length = 0;
+    *may_begin = false;
+    for (int32_t i = 0; i < matcher->count; i++) {
+        size_t string_length = strlen(matcher->strings[i]);
+        size_t compared = length < string_length ? length : string_length;
+        if (memcmp(text, matcher->strings[i], compared) != 0)
+            continue;
+        if (compared < string_length) {
+            *may_begin = true;
+        } else if (found < 0 || string_length < found_length) {
+            found = i;
+            found_length = string_length;
+        }
+    }
+    return found;
 }
 
-/* Finds the first place where a stop string stands or may begin; *found is its index when it stands
- * there in full, else -1. */
-static size_t first_candidate(const struct stop_matcher *matcher, int32_t *found) {
+/* Finds the first place where a stop string stands (*found is its index) or, unless the text is at
+ * its end, may begin (*found is -1). */
+static size_t first_candidate(const struct stop_matcher *matcher, bool last, int32_t *found) {
     const struct text_buffer *held = &matcher->held;
     for (size_t place = 0; place < held->length; place++) {
-        bool may_begin = false;
-        for (int32_t i = 0; i < matcher->count; i++) {
-            size_t prefix =
-                prefix_at(held->data + place, held->length - place, matcher->strings[i]);
-            if (prefix > 0 && matcher->strings[i][prefix] == '\0') {
-                *found = i;
-                return place;
-            }
-            may_begin = may_begin || prefix > 0;
-        }
-        if (may_begin) {
-            *found = -1;
+        bool may_begin;
+        *found = match_at(matcher, held->data + place, held->length - place, &may_begin);
+        if (*found >= 0 || (may_begin && !last))
             return place;
-        }
     }
     *found = -1;
     return held->length;
@@ -66,10 +70,10 @@ enum status stop_matcher_push(struct stop_matcher *matcher, const char *text, si
         return text_buffer_append(released, text, length);
     struct text_buffer *held = &matcher->held;
     RETURN_IF_ERROR(text_buffer_append(held, text, length));
+    if (held->length == 0)
+        return STATUS_OK;
     int32_t found;
-    size_t place = first_candidate(matcher, &found);
-    if (found < 0 && last)
-        place = held->length;
+    size_t place = first_candidate(matcher, last, &found);
     RETURN_IF_ERROR(text_buffer_append(released, held->data, place));
     matcher->matched = found;
     held->length -= place;

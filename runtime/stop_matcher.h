@@ -25,9 +25,11 @@ enum status stop_matcher_init(struct stop_matcher *matcher, const char *const *s
 void stop_matcher_deinit(struct stop_matcher *matcher);
 
 /* Takes the next text and appends what is certain to `released`: everything before the first stop
- * string (earliest start; of two with the same start, the first in the list), or everything that
- * cannot be the beginning of one. After a match further text is dropped. `last` ends the stream:
- * what is held is released. STATUS_NO_MEMORY. Local. */
+ * string (earliest start; of two with the same start the shorter, of two equal ones the first in
+ * the list), or everything that cannot be the beginning of one. After a match further text is
+ * dropped. `last` ends the stream: what is held is released, up to a stop string that only waited
+ * for a longer one with an earlier start. How the text is cut into pushes makes no difference.
+ * STATUS_NO_MEMORY. Local. */
 enum status stop_matcher_push(struct stop_matcher *matcher, const char *text, size_t length,
                               bool last, struct text_buffer *released);
 
