@@ -199,9 +199,11 @@ static enum status make_variables(struct jinja_memory *memory, const struct chat
 static enum status render(const struct chat_template *chat, const struct chat_input *input,
                           struct jinja_memory *memory, struct text_buffer *out) {
     struct jinja_dict variables = {0};
-    struct jinja_bounds bounds = {input->output_bytes_max == 0 ? OUTPUT_BYTES_MAX
-                                                               : input->output_bytes_max,
-                                  MEMORY_BYTES_MAX, STEPS_MAX};
+    struct jinja_bounds bounds = {OUTPUT_BYTES_MAX, STEPS_MAX};
+    if (input->output_bytes_max != 0)
+        bounds.output_bytes = input->output_bytes_max;
+    if (input->steps_max != 0)
+        bounds.steps = input->steps_max;
     RETURN_IF_ERROR(make_variables(memory, chat, input, &variables));
     const struct jinja_value *tools = jinja_value_get(&variables, JINJA_STRING("tools"));
     if (chat->config.has_tool_template && tools != NULL && tools->kind != JINJA_NONE) {

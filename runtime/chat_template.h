@@ -30,6 +30,7 @@ struct chat_input {
                                    enable_thinking, ...); they go before the special tokens */
     int64_t now_s;              /* Unix time for templates that print the date; 0: now */
     size_t output_bytes_max;    /* 0: 16 MiB */
+    int64_t steps_max;          /* 0: 20 million, about a second */
 };
 
 /* Reads a template from its text, not NUL-terminated. `origin` names it in messages (copied). Free

@@ -75,7 +75,6 @@ enum status jinja_run_loop_has(struct jinja_run *run, struct jinja_loop *loop, i
 /* Bounds of one rendering. */
 struct jinja_bounds {
     size_t output_bytes;
-    size_t memory_bytes;
     int64_t steps;
 };
 
