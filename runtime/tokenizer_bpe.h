@@ -10,6 +10,7 @@
 #include "runtime/token_list.h"
 #include "runtime/tokenizer_json.h"
 #include "runtime/tokenizer_merge.h"
+#include "runtime/tokenizer_scan.h"
 #include "runtime/tokenizer_vocab.h"
 
 struct tokenizer_bpe {
@@ -40,9 +41,10 @@ int tokenizer_bpe_character_to_byte(int32_t character); /* -1: stands for none *
 /* The byte that "<0xXX>" names; -1 for another text. Local. */
 int tokenizer_bpe_byte_of_name(const char *text, size_t length);
 
-/* Reads `model` (its vocabulary is in `vocab` already). *bpe is {0} before, and to be deinitialised
- * also after an error. Local. */
+/* Reads the options of `model` and the merges of `scan` (the vocabulary is in `vocab` already).
+ * *bpe is {0} before, and to be deinitialised also after an error. Local. */
 enum status tokenizer_bpe_load(struct tokenizer_bpe *bpe, const struct tokenizer_vocab *vocab,
+                               const struct tokenizer_scan *scan,
                                const struct tokenizer_json *model, bool byte_level);
 
 void tokenizer_bpe_deinit(struct tokenizer_bpe *bpe);

@@ -73,33 +73,28 @@ static enum status check_byte_fallback(const struct tokenizer_bpe *bpe,
     return STATUS_OK;
 }
 
-/* The two texts of a merge, as "a b" or as ["a", "b"]. */
-struct halves {
-    const char *text[2];
-    size_t length[2];
+/* Where loading the merges stands. */
+struct merge_loader {
+    struct tokenizer_bpe *bpe;
+    const struct tokenizer_vocab *vocab;
+    struct tokenizer_scan_cursor cursor;
+    struct tokenizer_scan_string halves[2];
+    struct text_buffer joined;
+    uint32_t rank;
+    int32_t guess; /* the id that the next merge probably makes */
 };
 
-static bool read_halves(const json_t *element, struct halves *halves) {
-    if (json_is_array(element) && json_array_size(element) == 2) {
-        for (size_t i = 0; i < 2; i++) {
-            const json_t *half = json_array_get(element, i);
-            halves->text[i] = json_string_value(half);
-            halves->length[i] = json_string_length(half);
-        }
-        return halves->text[0] != NULL && halves->text[1] != NULL;
-    }
-    if (!json_is_string(element))
-        return false;
-    const char *text = json_string_value(element);
-    size_t length = json_string_length(element);
-    const char *space = memchr(text, ' ', length);
+/* Makes two halves of "a b". */
+static bool cut_in_two(struct tokenizer_scan_string halves[2]) {
+    const char *text = halves[0].text;
+    size_t length = halves[0].length;
+    const char *space = length > 0 ? memchr(text, ' ', length) : NULL;
     if (space == NULL)
         return false;
-    halves->text[0] = text;
-    halves->length[0] = (size_t)(space - text);
-    halves->text[1] = space + 1;
-    halves->length[1] = length - halves->length[0] - 1;
-    return memchr(halves->text[1], ' ', halves->length[1]) == NULL;
+    halves[0].length = (size_t)(space - text);
+    halves[1].text = space + 1;
+    halves[1].length = length - halves[0].length - 1;
+    return memchr(halves[1].text, ' ', halves[1].length) == NULL;
 }
 
 /* The first (or last) symbol that a token can be merged from: the token of its first (last)
@@ -136,66 +131,79 @@ static enum status add_joint(struct tokenizer_bpe *bpe, const struct tokenizer_v
     return tokenizer_map_set(&bpe->merge.joints, (uint64_t)left << 32 | (uint32_t)right, 1);
 }
 
-static enum status add_merge(struct tokenizer_bpe *bpe, const struct tokenizer_vocab *vocab,
-                             const struct halves *halves, uint32_t rank, struct text_buffer *joined,
-                             const char **wrong) {
+/* The id of a text: mostly the guessed one. */
+static int32_t find_guessed(const struct tokenizer_vocab *vocab, const struct text_buffer *text,
+                            int32_t guess) {
+    if (tokenizer_vocab_is(vocab, guess, text->data, text->length, TOKENIZER_VOCAB_MODEL))
+        return guess;
+    return tokenizer_vocab_find(vocab, text->data, text->length, TOKENIZER_VOCAB_MODEL);
+}
+
+static enum status add_merge(struct merge_loader *loader) {
+    const struct tokenizer_vocab *vocab = loader->vocab;
+    struct text_buffer *joined = &loader->joined;
     int32_t ids[3];
-    *wrong = NULL;
     joined->length = 0;
+    RETURN_IF_ERROR(text_buffer_reserve(joined, 1)); /* never NULL */
     for (int i = 0; i < 2; i++) {
-        RETURN_IF_ERROR(text_buffer_append(joined, halves->text[i], halves->length[i]));
-        ids[i] =
-            tokenizer_vocab_find(vocab, halves->text[i], halves->length[i], TOKENIZER_VOCAB_MODEL);
+        const struct tokenizer_scan_string *half = &loader->halves[i];
+        RETURN_IF_ERROR(text_buffer_append(joined, half->text, half->length));
+        ids[i] = tokenizer_vocab_find(vocab, half->text, half->length, TOKENIZER_VOCAB_MODEL);
     }
-    ids[2] = ids[0] < 0 || ids[1] < 0
-                 ? -1
-                 : tokenizer_vocab_find(vocab, joined->data, joined->length, TOKENIZER_VOCAB_MODEL);
-    if (ids[2] < 0) {
-        *wrong = "two tokens of model.vocab that together are one, too";
-        return STATUS_BAD_TOKENIZER;
+    ids[2] = ids[0] < 0 || ids[1] < 0 ? -1 : find_guessed(vocab, joined, loader->guess);
+    if (ids[2] < 0)
+        return tokenizer_scan_bad(&loader->cursor,
+                                  "two tokens of model.vocab that together are one, too");
+    loader->guess = ids[2] + 1;
+    RETURN_IF_ERROR(add_joint(loader->bpe, vocab, ids));
+    return tokenizer_map_set(&loader->bpe->merge.pairs, (uint64_t)ids[0] << 32 | (uint32_t)ids[1],
+                             (uint64_t)loader->rank++ << 32 | (uint32_t)ids[2]);
+}
+
+static enum status add_merges(struct merge_loader *loader) {
+    for (;;) {
+        int parts;
+        bool more;
+        RETURN_IF_ERROR(tokenizer_scan_merge(&loader->cursor, loader->halves, &parts, &more));
+        if (!more)
+            return STATUS_OK;
+        const struct tokenizer_scan_string *whole = &loader->halves[0];
+        if (parts == 1 && whole->length >= 8 && memcmp(whole->text, "#version", 8) == 0)
+            continue;
+        if (parts == 1 && !cut_in_two(loader->halves))
+            return tokenizer_scan_bad(&loader->cursor, "\"a b\" or [\"a\", \"b\"]");
+        RETURN_IF_ERROR(add_merge(loader));
     }
-    RETURN_IF_ERROR(add_joint(bpe, vocab, ids));
-    return tokenizer_map_set(&bpe->merge.pairs, (uint64_t)ids[0] << 32 | (uint32_t)ids[1],
-                             (uint64_t)rank << 32 | (uint32_t)ids[2]);
 }
 
 static enum status load_merges(struct tokenizer_bpe *bpe, const struct tokenizer_vocab *vocab,
-                               const struct tokenizer_json *merges) {
-    size_t count;
-    RETURN_IF_ERROR(tokenizer_json_count(merges, &count));
-    if (merges->value == NULL)
-        return tokenizer_json_bad(merges, "an array");
-    RETURN_IF_ERROR(tokenizer_map_reserve(&bpe->merge.pairs, count));
-    bpe->merge.cuts = 1;
-    struct text_buffer joined = {0};
-    enum status status = STATUS_OK;
-    uint32_t rank = 0;
-    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-        const json_t *element = json_array_get(merges->value, i);
-        struct halves halves;
-        const char *wrong = "\"a b\" or [\"a\", \"b\"]";
-        if (json_is_string(element) && strncmp(json_string_value(element), "#version", 8) == 0)
-            continue;
-        status = STATUS_BAD_TOKENIZER;
-        if (read_halves(element, &halves))
-            status = add_merge(bpe, vocab, &halves, rank++, &joined, &wrong);
-        if (status != STATUS_OK && wrong != NULL) {
-            struct tokenizer_json node;
-            tokenizer_json_element(merges, i, &node);
-            status = tokenizer_json_bad(&node, wrong);
-        }
+                               const struct tokenizer_scan *scan,
+                               const struct tokenizer_json *model) {
+    if (scan->merges.start == NULL) {
+        struct tokenizer_json merges;
+        RETURN_IF_ERROR(tokenizer_json_member(model, "merges", &merges));
+        return tokenizer_json_bad(&merges, "an array");
     }
-    text_buffer_deinit(&joined);
+    struct merge_loader loader = {.bpe = bpe, .vocab = vocab};
+    bpe->merge.cuts = 1;
+    /* There are about as many merges as tokens. */
+    enum status status = tokenizer_map_reserve(&bpe->merge.pairs, (size_t)vocab->id_count);
+    if (status == STATUS_OK)
+        status = tokenizer_scan_start(scan, false, &loader.cursor);
+    if (status == STATUS_OK)
+        status = add_merges(&loader);
+    text_buffer_deinit(&loader.joined);
+    text_buffer_deinit(&loader.halves[0].unescaped);
+    text_buffer_deinit(&loader.halves[1].unescaped);
     return status;
 }
 
 enum status tokenizer_bpe_load(struct tokenizer_bpe *bpe, const struct tokenizer_vocab *vocab,
+                               const struct tokenizer_scan *scan,
                                const struct tokenizer_json *model, bool byte_level) {
     bpe->byte_level = byte_level;
     RETURN_IF_ERROR(load_options(bpe, vocab, model));
     find_bytes(bpe, vocab);
     RETURN_IF_ERROR(check_byte_fallback(bpe, model));
-    struct tokenizer_json merges;
-    RETURN_IF_ERROR(tokenizer_json_member(model, "merges", &merges));
-    return load_merges(bpe, vocab, &merges);
+    return load_merges(bpe, vocab, scan, model);
 }

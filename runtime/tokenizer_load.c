@@ -1,33 +1,42 @@
 /* Loads tokenizer.json: parses it once, then hands each section to the file that knows it. */
 #include <jansson.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "kernels/base/log.h"
 #include "runtime/json_file.h"
+#include "runtime/regular_file.h"
 #include "runtime/tokenizer_json.h"
 #include "runtime/tokenizer_parts.h"
+#include "runtime/tokenizer_scan.h"
 #include "runtime/tokenizer_template.h"
 
-/* The highest id of model.vocab and added_tokens, every id checked; -1 if there is none. */
-static enum status find_highest_id(const struct tokenizer_json *vocab,
-                                   const struct tokenizer_json *added, int32_t *highest) {
-    json_int_t top = -1;
-    const char *key;
-    json_t *value;
-    if (!json_is_object(vocab->value))
-        return tokenizer_json_bad(vocab, "an object");
-    for (void *at = json_object_iter((json_t *)(uintptr_t)vocab->value); at != NULL;
-         at = json_object_iter_next((json_t *)(uintptr_t)vocab->value, at)) {
-        value = json_object_iter_value(at);
-        key = json_object_iter_key(at);
-        if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-            json_integer_value(value) >= TOKENIZER_VOCAB_ID_LIMIT) {
-            int32_t unused;
-            return tokenizer_json_id(vocab, key, TOKENIZER_VOCAB_ID_LIMIT, &unused);
-        }
-        top = json_integer_value(value) > top ? json_integer_value(value) : top;
+/* Reads model.vocab: into `vocab` if there is one, else only for its highest id (-1: no entry). */
+static enum status read_vocab(const struct tokenizer_scan *scan, struct tokenizer_vocab *vocab,
+                              struct tokenizer_scan_string *text, int32_t *highest) {
+    struct tokenizer_scan_cursor cursor;
+    int32_t top = -1;
+    RETURN_IF_ERROR(tokenizer_scan_start(scan, true, &cursor));
+    for (;;) {
+        int32_t id;
+        bool more;
+        RETURN_IF_ERROR(tokenizer_scan_entry(&cursor, TOKENIZER_VOCAB_ID_LIMIT, text, &id, &more));
+        if (!more)
+            break;
+        top = id > top ? id : top;
+        if (vocab == NULL)
+            continue;
+        enum status status =
+            tokenizer_vocab_add(vocab, text->text, text->length, id, TOKENIZER_VOCAB_MODEL);
+        if (status == STATUS_BAD_TOKENIZER)
+            return tokenizer_scan_bad(&cursor, "a token and an id that no other entry has");
+        RETURN_IF_ERROR(status);
     }
+    *highest = top;
+    return STATUS_OK;
+}
+
+/* The highest id of added_tokens, if that is above *highest. */
+static enum status find_highest_added(const struct tokenizer_json *added, int32_t *highest) {
     size_t count;
     RETURN_IF_ERROR(tokenizer_json_count(added, &count));
     for (size_t i = 0; i < count; i++) {
@@ -35,25 +44,7 @@ static enum status find_highest_id(const struct tokenizer_json *vocab,
         int32_t id;
         tokenizer_json_element(added, i, &element);
         RETURN_IF_ERROR(tokenizer_json_id(&element, "id", TOKENIZER_VOCAB_ID_LIMIT, &id));
-        top = id > top ? id : top;
-    }
-    *highest = (int32_t)top;
-    return STATUS_OK;
-}
-
-static enum status fill_vocab(struct tokenizer_vocab *vocab, const struct tokenizer_json *node) {
-    json_t *object = (json_t *)(uintptr_t)node->value; /* iterating does not change it */
-    for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
-        const char *key = json_object_iter_key(at);
-        int32_t id = (int32_t)json_integer_value(json_object_iter_value(at));
-        enum status status =
-            tokenizer_vocab_add(vocab, key, strlen(key), id, TOKENIZER_VOCAB_MODEL);
-        if (status == STATUS_BAD_TOKENIZER) {
-            struct tokenizer_json member;
-            RETURN_IF_ERROR(tokenizer_json_member(node, key, &member));
-            return tokenizer_json_bad(&member, "an id that no other token has");
-        }
-        RETURN_IF_ERROR(status);
+        *highest = id > *highest ? id : *highest;
     }
     return STATUS_OK;
 }
@@ -105,19 +96,36 @@ static enum status check_model(const struct tokenizer_json *model) {
     return type.value == NULL ? STATUS_OK : tokenizer_json_choose(model, "type", kinds, 1, &unused);
 }
 
-static enum status load_entries(struct tokenizer *tokenizer, const struct tokenizer_json *root,
+/* Takes room for all ids, then reads model.vocab into it. */
+static enum status load_vocab(struct tokenizer *tokenizer, const struct tokenizer_scan *scan,
+                              const struct tokenizer_json *vocab,
+                              const struct tokenizer_json *added) {
+    struct tokenizer_scan_string text = {0};
+    int32_t highest;
+    enum status status = read_vocab(scan, NULL, &text, &highest);
+    if (status == STATUS_OK)
+        status = find_highest_added(added, &highest);
+    if (status == STATUS_OK && highest < 0)
+        status = tokenizer_json_bad(vocab, "at least one token");
+    if (status == STATUS_OK)
+        status = tokenizer_vocab_init(&tokenizer->vocab, highest + 1);
+    if (status == STATUS_OK)
+        status = read_vocab(scan, &tokenizer->vocab, &text, &highest);
+    text_buffer_deinit(&text.unescaped);
+    return status;
+}
+
+static enum status load_entries(struct tokenizer *tokenizer, const struct tokenizer_scan *scan,
+                                const struct tokenizer_json *root,
                                 const struct tokenizer_json *model) {
     struct tokenizer_json vocab;
     struct tokenizer_json added;
-    int32_t highest = 0;
     size_t count;
     RETURN_IF_ERROR(tokenizer_json_member(model, "vocab", &vocab));
     RETURN_IF_ERROR(tokenizer_json_member(root, "added_tokens", &added));
-    RETURN_IF_ERROR(find_highest_id(&vocab, &added, &highest));
-    if (highest < 0)
-        return tokenizer_json_bad(&vocab, "at least one token");
-    RETURN_IF_ERROR(tokenizer_vocab_init(&tokenizer->vocab, highest + 1));
-    RETURN_IF_ERROR(fill_vocab(&tokenizer->vocab, &vocab));
+    if (scan->vocab.start == NULL)
+        return tokenizer_json_bad(&vocab, "an object");
+    RETURN_IF_ERROR(load_vocab(tokenizer, scan, &vocab, &added));
     RETURN_IF_ERROR(tokenizer_json_count(&added, &count));
     for (size_t i = 0; i < count; i++) {
         struct tokenizer_json element;
@@ -127,7 +135,8 @@ static enum status load_entries(struct tokenizer *tokenizer, const struct tokeni
     return STATUS_OK;
 }
 
-static enum status load_sections(struct tokenizer *tokenizer, const struct tokenizer_json *root) {
+static enum status load_sections(struct tokenizer *tokenizer, const struct tokenizer_scan *scan,
+                                 const struct tokenizer_json *root) {
     struct tokenizer_json model;
     struct tokenizer_json node;
     RETURN_IF_ERROR(tokenizer_json_member(root, "model", &model));
@@ -136,8 +145,8 @@ static enum status load_sections(struct tokenizer *tokenizer, const struct token
     RETURN_IF_ERROR(tokenizer_normalize_load(&tokenizer->normalize, &node));
     RETURN_IF_ERROR(tokenizer_json_member(root, "pre_tokenizer", &node));
     RETURN_IF_ERROR(tokenizer_split_load(&tokenizer->split, &node));
-    RETURN_IF_ERROR(load_entries(tokenizer, root, &model));
-    RETURN_IF_ERROR(tokenizer_bpe_load(&tokenizer->bpe, &tokenizer->vocab, &model,
+    RETURN_IF_ERROR(load_entries(tokenizer, scan, root, &model));
+    RETURN_IF_ERROR(tokenizer_bpe_load(&tokenizer->bpe, &tokenizer->vocab, scan, &model,
                                        tokenizer->split.byte_level));
     RETURN_IF_ERROR(tokenizer_json_member(root, "post_processor", &node));
     RETURN_IF_ERROR(
@@ -147,17 +156,16 @@ static enum status load_sections(struct tokenizer *tokenizer, const struct token
                                  &node);
 }
 
-/* Builds the tokenizer and drops the JSON value. */
-static enum status load_value(const char *name, json_t *value, struct tokenizer **tokenizer) {
+/* Builds the tokenizer from the parsed rest and the sections that were cut out. */
+static enum status build(const struct tokenizer_scan *scan, const json_t *value,
+                         struct tokenizer **tokenizer) {
+    struct tokenizer_json root = {.file = scan->file, .value = value};
     struct tokenizer *made = calloc(1, sizeof *made);
-    enum status status = STATUS_NO_MEMORY;
     if (made == NULL) {
-        LOG_ERROR("%s: cannot take memory for a tokenizer", name);
-    } else {
-        struct tokenizer_json root = {.file = name, .value = value};
-        status = load_sections(made, &root);
+        LOG_ERROR("%s: cannot take memory for a tokenizer", scan->file);
+        return STATUS_NO_MEMORY;
     }
-    json_file_release(value);
+    enum status status = load_sections(made, scan, &root);
     if (status != STATUS_OK) {
         tokenizer_destroy(made);
         return status;
@@ -168,13 +176,25 @@ static enum status load_value(const char *name, json_t *value, struct tokenizer 
 
 enum status tokenizer_load_memory(const char *name, const char *bytes, size_t length,
                                   struct tokenizer **tokenizer) {
-    json_t *root = NULL;
-    RETURN_IF_ERROR(json_file_parse(name, bytes, length, STATUS_BAD_TOKENIZER, &root));
-    return load_value(name, root, tokenizer);
+    struct tokenizer_scan scan;
+    json_t *value = NULL;
+    enum status status = tokenizer_scan_init(&scan, name, bytes, length);
+    if (status == STATUS_OK)
+        status =
+            json_file_parse(name, scan.rest.data, scan.rest.length, STATUS_BAD_TOKENIZER, &value);
+    if (status == STATUS_OK)
+        status = build(&scan, value, tokenizer);
+    json_file_release(value);
+    tokenizer_scan_deinit(&scan);
+    return status;
 }
 
 enum status tokenizer_load(const char *path, struct tokenizer **tokenizer) {
-    json_t *root = NULL;
-    RETURN_IF_ERROR(json_file_load(path, STATUS_BAD_TOKENIZER, &root));
-    return load_value(path, root, tokenizer);
+    char *text = NULL;
+    size_t length;
+    enum status status = regular_file_load(path, JSON_FILE_BYTES_MAX, &text, &length);
+    if (status == STATUS_OK)
+        status = tokenizer_load_memory(path, text, length, tokenizer);
+    free(text);
+    return status == STATUS_LIMIT ? STATUS_BAD_TOKENIZER : status;
 }

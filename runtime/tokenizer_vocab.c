@@ -45,12 +45,18 @@ static uint32_t hash_text(const char *text, size_t length) {
     return (uint32_t)tokenizer_map_hash(tokenizer_map_hash(hash ^ rest));
 }
 
-/* The slot that holds `text`, or the free one where it would go. */
-static uint32_t slot_of(const struct tokenizer_vocab *vocab, const char *text, size_t length) {
-    uint32_t at = hash_text(text, length) & vocab->slot_mask;
-    while (vocab->slots[at] >= 0) {
-        const struct tokenizer_vocab_entry *entry = &vocab->entries[vocab->slots[at]];
-        if (entry->length == length && memcmp(vocab->text.data + entry->start, text, length) == 0)
+static bool has_text(const struct tokenizer_vocab *vocab, int32_t id, const char *text,
+                     size_t length) {
+    const struct tokenizer_vocab_entry *entry = &vocab->entries[id];
+    return entry->length == length && memcmp(vocab->text.data + entry->start, text, length) == 0;
+}
+
+/* The slot that holds `text` with this hash, or the free one where it would go. */
+static uint32_t slot_of(const struct tokenizer_vocab *vocab, uint32_t hash, const char *text,
+                        size_t length) {
+    uint32_t at = hash & vocab->slot_mask;
+    while (vocab->slots[at].id >= 0) {
+        if (vocab->slots[at].hash == hash && has_text(vocab, vocab->slots[at].id, text, length))
             break;
         at = (at + 1) & vocab->slot_mask;
     }
@@ -60,9 +66,10 @@ static uint32_t slot_of(const struct tokenizer_vocab *vocab, const char *text, s
 enum status tokenizer_vocab_add(struct tokenizer_vocab *vocab, const char *text, size_t length,
                                 int32_t id, uint32_t flags) {
     ASSERT(id >= 0 && id < vocab->id_count && flags != 0);
-    uint32_t slot = slot_of(vocab, text, length);
+    uint32_t hash = hash_text(text, length);
+    struct tokenizer_vocab_slot *slot = &vocab->slots[slot_of(vocab, hash, text, length)];
     struct tokenizer_vocab_entry *entry = &vocab->entries[id];
-    if (vocab->slots[slot] != id && (vocab->slots[slot] >= 0 || entry->flags != 0))
+    if (slot->id != id && (slot->id >= 0 || entry->flags != 0))
         return STATUS_BAD_TOKENIZER;
     if (entry->flags == 0) {
         if (length >= UINT32_MAX - vocab->text.length)
@@ -71,7 +78,7 @@ enum status tokenizer_vocab_add(struct tokenizer_vocab *vocab, const char *text,
         entry->length = (uint32_t)length;
         RETURN_IF_ERROR(text_buffer_reserve(&vocab->text, length + 1)); /* never NULL */
         RETURN_IF_ERROR(text_buffer_append(&vocab->text, text, length));
-        vocab->slots[slot] = id;
+        *slot = (struct tokenizer_vocab_slot){.hash = hash, .id = id};
     }
     entry->flags |= flags;
     return STATUS_OK;
@@ -79,8 +86,14 @@ enum status tokenizer_vocab_add(struct tokenizer_vocab *vocab, const char *text,
 
 int32_t tokenizer_vocab_find(const struct tokenizer_vocab *vocab, const char *text, size_t length,
                              uint32_t flags) {
-    int32_t id = vocab->slots[slot_of(vocab, text, length)];
+    uint32_t hash = hash_text(text, length);
+    int32_t id = vocab->slots[slot_of(vocab, hash, text, length)].id;
     return id >= 0 && (vocab->entries[id].flags & flags) != 0 ? id : -1;
+}
+
+bool tokenizer_vocab_is(const struct tokenizer_vocab *vocab, int32_t id, const char *text,
+                        size_t length, uint32_t flags) {
+    return (tokenizer_vocab_flags(vocab, id) & flags) != 0 && has_text(vocab, id, text, length);
 }
 
 const char *tokenizer_vocab_text(const struct tokenizer_vocab *vocab, int32_t id, size_t *length) {

@@ -2,6 +2,7 @@
 #ifndef MOEBIUS_RUNTIME_TOKENIZER_VOCAB_H
 #define MOEBIUS_RUNTIME_TOKENIZER_VOCAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,10 +24,15 @@ struct tokenizer_vocab_entry {
     uint32_t flags;  /* 0: no token has this id */
 };
 
+struct tokenizer_vocab_slot {
+    uint32_t hash; /* of the text: tells most texts apart without a look at them */
+    int32_t id;    /* -1: free */
+};
+
 struct tokenizer_vocab {
     struct text_buffer text;               /* all token texts, one after the other */
     struct tokenizer_vocab_entry *entries; /* by id, `id_count` of them */
-    int32_t *slots;                        /* hash of text to id; -1 = free */
+    struct tokenizer_vocab_slot *slots;    /* hash of text to id */
     uint32_t slot_mask;
     int32_t id_count; /* highest id + 1 */
 };
@@ -44,6 +50,11 @@ enum status tokenizer_vocab_add(struct tokenizer_vocab *vocab, const char *text,
 /* The id of a text that has one of `flags`, or -1. Local. */
 int32_t tokenizer_vocab_find(const struct tokenizer_vocab *vocab, const char *text, size_t length,
                              uint32_t flags);
+
+/* Whether `id` has just this text and one of `flags`: spares a search where the id can be guessed.
+ * Local. */
+bool tokenizer_vocab_is(const struct tokenizer_vocab *vocab, int32_t id, const char *text,
+                        size_t length, uint32_t flags);
 
 /* The text of an id (borrowed); NULL and length 0 for an id that no token has. Local. */
 const char *tokenizer_vocab_text(const struct tokenizer_vocab *vocab, int32_t id, size_t *length);
