@@ -264,11 +264,17 @@ enum status command_bench(int argc, char **argv) {
                   operand < argc ? argv[operand] : "nothing");
         return STATUS_USAGE;
     }
+    if (flags.prompt == 0 && flags.generated == 0) {
+        LOG_ERROR("bench latency: expected --prompt or --generate above 0, got 0 for both");
+        return STATUS_USAGE;
+    }
     struct engine_options options;
     char folder[FLAGS_PATH_MAX];
     RETURN_IF_ERROR(engine_flags_resolve(&flags.engine, &options, folder));
     int32_t longest = flags.prompt > flags.generated ? flags.prompt : flags.generated;
-    if (options.positions == 0)
+    if (options.positions == 0) {
         options.positions = longest + 3;
+        options.positions_of_request = true;
+    }
     return bench_latency(&flags, &options);
 }

@@ -135,10 +135,7 @@ enum status command_tokenize(int argc, char **argv) {
          "a folder with tokenizer.json; default: the demo model", 0, 0},
         {OPTION_FLAG, "decode", &flags.decode, NULL, "ids to text", 0, 0},
         {OPTION_FLAG, "jsonl", &flags.jsonl, NULL,
-         "standard input, a JSON object a line: {\"text\"} to {\"ids\", \"ids_with_special\"}; "
-         "with "
-         "--decode {\"ids\"} to {\"text\", \"text_skip_special\"}",
-         0, 0},
+         "standard input, one JSON object a line, as above", 0, 0},
         {OPTION_FLAG, "add-special-tokens", &flags.add_special, NULL,
          "with the tokens that the tokenizer puts around a text (BOS, ...)", 0, 0},
         {OPTION_FLAG, "skip-special-tokens", &flags.skip_special, NULL,
@@ -149,7 +146,10 @@ enum status command_tokenize(int argc, char **argv) {
     struct option_command command = {
         .name = "tokenize",
         .usage = "[options] [TEXT | \"1 2 3\"]",
-        .summary = "Text to token ids and back, exactly as Hugging Face's tokenizers do it.",
+        .summary =
+            "Text to token ids and back, exactly as Hugging Face's tokenizers do it.\n"
+            "--jsonl: lines {\"text\"} in, {\"ids\", \"ids_with_special\"} out; with --decode "
+            "{\"ids\"} in,\n{\"text\", \"text_skip_special\"} out.",
         .entries = entries,
         .count = sizeof entries / sizeof entries[0]};
     int operand, help;

@@ -200,7 +200,7 @@ static enum status choose_positions(struct run *run, struct engine_options *opti
     }
     if (needed <= options->positions)
         return STATUS_OK;
-    LOG_ERROR("prompt and --max-tokens: expected at most %d tokens together (--max-model-len), got "
+    LOG_ERROR("prompt and new tokens: expected at most %d together (--max-model-len), got "
               "%lld and %d",
               options->positions, (long long)run->prompt.count, flags->max_tokens);
     return STATUS_BAD_REQUEST;

@@ -78,7 +78,7 @@ static enum dtype choose_dtype(enum engine_dtype wanted, enum dtype stored) {
 static enum status choose_positions(struct engine *engine, const struct engine_options *options) {
     int32_t most = engine->spec.max_positions, wanted = options->positions;
     if (wanted > most && options->positions_of_request) {
-        LOG_ERROR("prompt and --max-tokens: expected at most %d tokens together (the model's "
+        LOG_ERROR("prompt and new tokens: expected at most %d together (the model's "
                   "max_position_embeddings), got %d",
                   most, wanted);
         return STATUS_BAD_REQUEST;
