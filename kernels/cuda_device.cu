@@ -2,7 +2,7 @@
  * computes here yet. */
 #include "kernels/cuda_device.h"
 
-#include <cstdio>
+#include <stdio.h>
 #include <cuda_runtime.h>
 
 extern "C" int32_t cuda_device_count(char *reason, size_t size) {

@@ -1,5 +1,5 @@
 /* The CUDA devices that this process sees. Built from cuda_device.cu with the preset cuda, else
- * from cuda_device_absent.c. */
+ * from cuda_device.c. */
 #ifndef MOEBIUS_KERNELS_CUDA_DEVICE_H
 #define MOEBIUS_KERNELS_CUDA_DEVICE_H
 

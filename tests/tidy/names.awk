@@ -25,7 +25,7 @@ function check_stem(    stem, folder, key) {
     sub(/\.[a-z]+$/, "", stem)
     folder = file
     sub(/[^\/]*$/, "", folder)
-    key = stem (file ~ /\.cu?$/ ? ".c" : ".h")
+    key = stem (file ~ /\.c$/ ? ".c" : file ~ /\.cu$/ ? ".cu" : ".h") # a .c and a .cu are two builds of one header
     if (stem in owner && owner[stem] != folder)
         say(1, "expected a stem that is unique in the tree, got one that " owner[stem] " has too")
     else if (key in seen)
