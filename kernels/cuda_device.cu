@@ -2,8 +2,8 @@
  * computes here yet. */
 #include "kernels/cuda_device.h"
 
-#include <stdio.h>
 #include <cuda_runtime.h>
+#include <stdio.h>
 
 extern "C" int32_t cuda_device_count(char *reason, size_t size) {
     int count = 0;
