@@ -352,27 +352,38 @@ void CPU_SYMBOL(cpu_ops_router)(const struct kernels *kernels, const struct rout
     cpu_job_run_rows(kernels, args->rows, 8 * (int64_t)spec->experts, router_row, args);
 }
 
-VEC_INLINE void combine_columns(const struct combine_args *args, int32_t m, int64_t column,
-                                int64_t count) {
-    vec sum = {0};
-    for (int32_t s = 0; s < args->top_k; s++) {
-        int64_t slot = (int64_t)m * args->top_k + s;
-        int64_t index = (int64_t)args->row_of[slot] * args->columns + column;
-        vec y = count == VEC_LANES ? load_element(args->y, index, args->y_dtype)
-                                   : load_element_part(args->y, index, args->y_dtype, count);
-        sum += args->weights[slot] * y;
+/* out += weight * y, one slot after the other, so that each is read as one stream; out stays in the
+ * first cache. */
+VEC_INLINE void combine_slot(const struct combine_args *args, enum dtype dtype, int64_t slot,
+                             float *out) {
+    const int64_t columns = args->columns;
+    const int64_t first = args->row_of[slot] * columns;
+    const void *rows = args->y;
+    const vec weight = vec_set(args->weights[slot]);
+    int64_t i = 0;
+    for (; i <= columns - VEC_LANES; i += VEC_LANES) {
+        vec y = load_element(rows, first + i, dtype);
+        vec_store(out + i, vec_load(out + i) + weight * y);
     }
-    vec_store_part(args->out + (int64_t)m * args->columns + column, sum, count);
+    int64_t count = columns - i;
+    if (count > 0) {
+        vec y = load_element_part(rows, first + i, dtype, count);
+        vec_store_part(out + i, vec_load_part(out + i, count) + weight * y, count);
+    }
 }
 
 static void combine_row(const void *context, int32_t m, char *scratch) {
     (void)scratch;
     const struct combine_args *args = context;
-    int64_t i = 0;
-    for (; i <= args->columns - VEC_LANES; i += VEC_LANES)
-        combine_columns(args, m, i, VEC_LANES);
-    if (i < args->columns)
-        combine_columns(args, m, i, args->columns - i);
+    float *out = args->out + (int64_t)m * args->columns;
+    memset(out, 0, (size_t)args->columns * sizeof(float));
+    for (int32_t s = 0; s < args->top_k; s++) {
+        int64_t slot = (int64_t)m * args->top_k + s;
+        if (args->y_dtype == DTYPE_F32)
+            combine_slot(args, DTYPE_F32, slot, out);
+        else
+            combine_slot(args, DTYPE_BF16, slot, out);
+    }
 }
 
 void CPU_SYMBOL(cpu_ops_combine)(const struct kernels *kernels, const struct combine_args *args) {
@@ -401,58 +412,4 @@ static void add_row(const void *context, int32_t m, char *scratch) {
 void CPU_SYMBOL(cpu_ops_add)(const struct kernels *kernels, const struct add_args *args) {
     ASSERT(args->y_dtype == DTYPE_F32 || args->y_dtype == DTYPE_BF16);
     cpu_job_run_rows(kernels, args->rows, args->columns, add_row, args);
-}
-
-static void store_head_f32(const struct kv_shape *shape, float *keys, float *values, const float *k,
-                           const float *v) {
-    for (int32_t d = 0; d < shape->head_dim; d++)
-        keys[d * KV_BLOCK_TOKENS] = k[d];
-    memcpy(values, v, (size_t)shape->head_dim * sizeof(float));
-}
-
-/* head_dim values rounded to bf16, then a zero. */
-static void round_head(const float *from, int32_t dim, uint16_t *to) {
-    for (int32_t d = 0; d < dim; d += VEC_LANES) {
-        int64_t count = least(dim - d, VEC_LANES);
-        vec_store_bf16_part(to + d, vec_load_part(from + d, count), count);
-    }
-    to[dim] = 0;
-}
-
-/* A neighbouring slot of the same pair may be written by another thread at the same time: every
- * store touches this slot's elements only. */
-static void store_head_bf16(const struct kv_shape *shape, uint16_t *keys, uint16_t *values,
-                            const float *k, const float *v) {
-    uint16_t rounded[ATTENTION_HEAD_DIM_MAX + 2];
-    round_head(k, shape->head_dim, rounded);
-    for (int32_t d = 0; d < shape->head_dim; d += 2)
-        memcpy(keys + (int64_t)d * KV_BLOCK_TOKENS, rounded + d, 2 * sizeof(uint16_t));
-    round_head(v, shape->head_dim, rounded);
-    for (int32_t d = 0; d < shape->head_dim; d++)
-        values[2 * d] = rounded[d];
-}
-
-static void kv_store_row(const void *context, int32_t m, char *scratch) {
-    (void)scratch;
-    const struct kv_store_args *args = context;
-    const struct kv_shape *shape = &args->shape;
-    int32_t token = args->offsets[m];
-    ASSERT(token >= 0 && token < KV_BLOCK_TOKENS);
-    char *block = args->cache + (size_t)args->blocks[m] * kv_block_bytes(shape);
-    for (int32_t h = 0; h < shape->kv_heads; h++) {
-        const float *k = args->k + m * args->stride + (int64_t)h * shape->head_dim;
-        const float *v = args->v + m * args->stride + (int64_t)h * shape->head_dim;
-        char *keys = block + kv_key_index(shape, h, token, 0) * dtype_bytes(shape->dtype);
-        char *values = block + kv_value_index(shape, h, token, 0) * dtype_bytes(shape->dtype);
-        if (shape->dtype == DTYPE_F32)
-            store_head_f32(shape, (float *)(void *)keys, (float *)(void *)values, k, v);
-        else
-            store_head_bf16(shape, (uint16_t *)(void *)keys, (uint16_t *)(void *)values, k, v);
-    }
-}
-
-void CPU_SYMBOL(cpu_ops_kv_store)(const struct kernels *kernels, const struct kv_store_args *args) {
-    ASSERT(args->shape.head_dim <= ATTENTION_HEAD_DIM_MAX);
-    int64_t elements = 8 * (int64_t)args->shape.kv_heads * args->shape.head_dim;
-    cpu_job_run_rows(kernels, args->rows, elements, kv_store_row, args);
 }

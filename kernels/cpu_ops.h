@@ -14,8 +14,7 @@
     void cpu_ops_clamp_##isa(const struct kernels *, const struct clamp_args *);                   \
     void cpu_ops_router_##isa(const struct kernels *, const struct router_args *);                 \
     void cpu_ops_combine_##isa(const struct kernels *, const struct combine_args *);               \
-    void cpu_ops_add_##isa(const struct kernels *, const struct add_args *);                       \
-    void cpu_ops_kv_store_##isa(const struct kernels *, const struct kv_store_args *)
+    void cpu_ops_add_##isa(const struct kernels *, const struct add_args *)
 
 CPU_OPS_DECLARE(baseline);
 CPU_OPS_DECLARE(avx2);

@@ -169,17 +169,41 @@ VEC_INLINE float vec_peak(vec value) {
 #endif
 }
 
-VEC_INLINE vec vec_widen_bf16(vec_half half) {
-    return (vec)(__builtin_convertvector(half, vec_bits) << 16);
+VEC_INLINE vec_bits vec_widen_half(vec_half half) {
+#if VEC_LANES == 16
+    return (vec_bits)_mm512_cvtepu16_epi32((__m256i)half);
+#elif VEC_LANES == 8
+    return (vec_bits)_mm256_cvtepu16_epi32((__m128i)half);
+#else
+    return __builtin_convertvector(half, vec_bits);
+#endif
 }
 
-/* The rounding of dtype_f32_to_bf16, NaN and subnormals included, on every instruction set. */
-VEC_INLINE vec_half vec_narrow_bf16(vec value) {
+/* The lower half of each lane. */
+VEC_INLINE vec_half vec_narrow_half(vec_bits bits) {
+#if VEC_LANES == 16
+    return (vec_half)_mm512_cvtepi32_epi16((__m512i)bits);
+#else
+    return __builtin_convertvector(bits, vec_half);
+#endif
+}
+
+VEC_INLINE vec vec_widen_bf16(vec_half half) {
+    return (vec)(vec_widen_half(half) << 16);
+}
+
+/* The lower half of each lane by the rounding of dtype_f32_to_bf16, NaN and subnormals included, on
+ * every instruction set. */
+VEC_INLINE vec_bits vec_round_bf16(vec value) {
     vec_bits bits = (vec_bits)value;
     vec_bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     vec_bits quiet = (bits >> 16) | 0x40u;
     vec_bits is_nan = (vec_bits)((vec_int)(bits & 0x7fffffffu) > 0x7f800000);
-    return __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), vec_half);
+    return (is_nan & quiet) | (~is_nan & rounded);
+}
+
+VEC_INLINE vec_half vec_narrow_bf16(vec value) {
+    return vec_narrow_half(vec_round_bf16(value));
 }
 
 VEC_INLINE vec vec_load_bf16(const uint16_t *from) {

@@ -7,6 +7,7 @@
 #include "kernels/base/memory.h"
 #include "kernels/cpu_attention.h"
 #include "kernels/cpu_gemm.h"
+#include "kernels/cpu_kv_store.h"
 #include "kernels/cpu_ops.h"
 #include "kernels/gemm_micro.h"
 #include "kernels/ref_attention.h"
@@ -49,7 +50,7 @@ static const struct kernel_ops kernel_ops_baseline = {
     .router = cpu_ops_router_baseline,
     .combine = cpu_ops_combine_baseline,
     .add = cpu_ops_add_baseline,
-    .kv_store = cpu_ops_kv_store_baseline,
+    .kv_store = cpu_kv_store_kv_store_baseline,
     .attention = cpu_attention_attention_baseline,
 };
 
@@ -70,7 +71,7 @@ static const struct kernel_ops kernel_ops_avx2 = {
     .router = cpu_ops_router_avx2,
     .combine = cpu_ops_combine_avx2,
     .add = cpu_ops_add_avx2,
-    .kv_store = cpu_ops_kv_store_avx2,
+    .kv_store = cpu_kv_store_kv_store_avx2,
     .attention = cpu_attention_attention_avx2,
 };
 
@@ -90,7 +91,7 @@ static const struct kernel_ops kernel_ops_avx512 = {
     .router = cpu_ops_router_avx512,
     .combine = cpu_ops_combine_avx512,
     .add = cpu_ops_add_avx512,
-    .kv_store = cpu_ops_kv_store_avx512,
+    .kv_store = cpu_kv_store_kv_store_avx512,
     .attention = cpu_attention_attention_avx512,
 };
 
@@ -110,7 +111,7 @@ static const struct kernel_ops kernel_ops_avx512_bf16 = {
     .router = cpu_ops_router_avx512_bf16,
     .combine = cpu_ops_combine_avx512_bf16,
     .add = cpu_ops_add_avx512_bf16,
-    .kv_store = cpu_ops_kv_store_avx512_bf16,
+    .kv_store = cpu_kv_store_kv_store_avx512_bf16,
     .attention = cpu_attention_attention_avx512_bf16,
 };
 #endif

@@ -214,8 +214,7 @@ static char *run_add_gated(const struct kernels *kernels, enum dtype dtype, int3
     return run_add_form(kernels, dtype, rows, columns, true);
 }
 
-/* Slots of row m: block m / 16 of a reversed order; the output is a block's whole content, so a row
- * here is a block of 16 stored rows. */
+/* The output is a block's whole content, so a row here is a block of 16 stored rows. */
 static int64_t kv_block_row(enum dtype dtype, int32_t columns) {
     struct kv_shape shape = {dtype, 2, columns < 512 ? columns : 512};
     return (int64_t)kv_block_bytes(&shape);
@@ -232,7 +231,9 @@ static char *run_kv_store(const struct kernels *kernels, enum dtype dtype, int32
     int32_t *offsets = kernel_test_take(tokens * (int64_t)sizeof(int32_t));
     for (int32_t m = 0; m < tokens; m++) {
         blocks[m] = m / KV_BLOCK_TOKENS;
-        offsets[m] = KV_BLOCK_TOKENS - 1 - m % KV_BLOCK_TOKENS;
+        offsets[m] = (m + m / KV_BLOCK_TOKENS * 5) % KV_BLOCK_TOKENS; /* runs from 0, 5, 10, .. */
+        if (m / KV_BLOCK_TOKENS % 3 == 2)
+            offsets[m] = KV_BLOCK_TOKENS - 1 - offsets[m]; /* no two in a row */
     }
     char *cache = kernel_test_take(rows * kv_block_row(dtype, columns));
     struct kv_store_args args = {tokens, shape, k, v, width, blocks, offsets, cache};
