@@ -2,6 +2,7 @@
  * function, oddities included: what parses here parses there to the same tree. */
 #include "runtime/jinja_expression.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/log.h"
@@ -51,10 +52,10 @@ bool jinja_expression_skip_name(struct jinja_parser *parser, const char *name) {
 
 static enum status fail_here(const struct jinja_parser *parser, const char *expected) {
     const struct jinja_token *token = jinja_expression_token(parser);
-    char what[80] = "expected ";
-    strncat(what, expected, 40);
+    char what[80];
     bool names = token->text.length > 0 && token->kind != JINJA_TOKEN_TEXT;
-    strcat(what, names ? ", got" : ", got the end of the tag");
+    snprintf(what, sizeof what, "expected %.40s%s", expected,
+             names ? ", got" : ", got the end of the tag");
     return jinja_expression_fail(parser, STATUS_BAD_TOKENIZER, what, names ? &token->text : NULL);
 }
 

@@ -26,9 +26,11 @@ BEGIN {
     allow("^mpi\\.h$", "^(comm/(rank_group|transport_mpi)\\.c|tests/)", "comm/rank_group.c, comm/transport_mpi.c")
     allow("^nccl", "^comm/transport_nccl\\.", "comm/transport_nccl.*")
     allow("^hwloc", "^(comm/topology\\.c$|launcher/|tests/)", "comm/topology.c, launcher/")
-    allow("^(jansson|pcre2|utf8proc)", "^(runtime|tests)/.*\\.c$", ".c files of runtime/ and tests/")
+    allow("^(jansson|pcre2|utf8proc)", "^(runtime/.*\\.c$|tests/)", ".c files of runtime/, tests/")
     allow("^cmocka", "^tests/", "tests/")
     allow("^(cuda|cublas|curand|cooperative_groups|mma|nv|cub/)", "^(kernels|tests)/.*\\.cuh?$", ".cu files of kernels/")
+    allow("^(c(float|limits|math|stddef|stdint|stdio|stdlib|string)|algorithm|atomic|limits|type_traits|utility)$",
+          "^(kernels|tests)/.*\\.cuh?$", ".cu files of kernels/")
     allow("^(nghttp2|openssl|protobuf-c)/", "^(runtime/rpc_|tests/)", "runtime/rpc_*")
     allow("^(immintrin|x86intrin|cpuid|arm_neon|arm_sve|omp|cblas|asm/hwcap)", "^(kernels|tests)/", "kernels/")
     allow("^(getopt|signal|termios|syslog|execinfo|spawn|pwd)\\.h$", "^(launcher|tests)/", "launcher/")

@@ -1,44 +1,60 @@
-# Every source file is named in a CMakeLists.txt of its folder or of one above it: by its path from there, or, for
-# tests, by the name that a moebius_*_test or moebius_*_target function or a foreach takes (test_<name>.c,
-# fuzz_<name>.c).
+# Every source file is named in a CMakeLists.txt of its folder or of one above it: by its path from there, or by a
+# path with one variable in it (unit/test_${stem}.c) whose value a foreach or a moebius_*_test or moebius_*_target
+# function in the same file is given.
 # Standard input: names of the CMakeLists.txt files, then of the sources.
 
-function read_list(file,    folder, text, words, count, i, before, line, loop) {
+# One word of the list of `folder`: a path, a path with a variable, or a value.
+function read_word(folder, word, is_value) {
+    named[folder, word] = 1
+    if (is_value)
+        value[folder, word] = 1
+    if (word ~ /^[^$]*\$\{[a-z_]+\}[^$]*\.(c|cu)$/)
+        patterns[folder] = patterns[folder] " " word
+}
+
+function read_list(file,    folder, text, words, count, i, before, is_loop) {
     folder = file
     sub(/CMakeLists\.txt$/, "", folder)
     before = ""
-    loop = -1
     while ((getline text < file) > 0) {
-        line++
         sub(/#.*/, "", text)
         gsub(/\$\{(PROJECT_SOURCE_DIR|CMAKE_CURRENT_SOURCE_DIR)\}\//, "", text)
+        is_loop = text ~ /foreach[ \t]*\(/
         gsub(/[()"]/, " ", text)
         count = split(text, words, /[ \t]+/)
         for (i = 1; i <= count; i++) {
             if (words[i] == "")
                 continue
-            named[folder, words[i]] = 1
-            if (words[i] == "foreach")
-                loop = line
-            if (before ~ /^moebius_[a-z_]*(test|target|bench|program)$/ || loop == line)
-                argument[folder, words[i]] = 1
+            read_word(folder, words[i], is_loop || before ~ /^moebius_[a-z_]*(test|target|bench|program)$/)
             before = words[i]
         }
     }
     close(file)
 }
 
-function is_listed(file,    folder, rest, slash, base) {
-    base = file
-    sub(/.*\//, "", base)
-    sub(/\.(c|cu)$/, "", base)
-    sub(/^(test|fuzz|bench)_/, "", base)
+# Whether `path`, from `folder`, is one of its patterns with one of its values.
+function fits_pattern(folder, path,    words, count, i, head, tail, middle) {
+    count = split(patterns[folder], words, " ")
+    for (i = 1; i <= count; i++) {
+        head = words[i]
+        tail = words[i]
+        sub(/\$\{.*/, "", head)
+        sub(/.*\}/, "", tail)
+        if (length(path) <= length(head) + length(tail) || index(path, head) != 1 ||
+            substr(path, length(path) - length(tail) + 1) != tail)
+            continue
+        middle = substr(path, length(head) + 1, length(path) - length(head) - length(tail))
+        if ((folder, middle) in value)
+            return 1
+    }
+    return 0
+}
+
+function is_listed(file,    folder, rest, slash) {
     folder = ""
     rest = file
     for (;;) {
-        if ((folder, rest) in named)
-            return 1
-        if (folder ~ /^tests\// && (folder, base) in argument)
+        if ((folder, rest) in named || fits_pattern(folder, rest))
             return 1
         slash = index(rest, "/")
         if (slash == 0)

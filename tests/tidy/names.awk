@@ -10,6 +10,7 @@ BEGIN {
     also["kernels/cpu_features.c"] = "cpu_isa_"        # enum cpu_isa
     also["kernels/kernel_ops.c"] = "kernels_"          # struct kernels
     also["moe/moe_layer.c"] = "moe_workspace_"         # struct moe_workspace
+    also["runtime/jinja_value.c"] = "jinja_memory_"    # the memory that values live in
 
     # Files that may have a mutable global:
     mutable["kernels/base/log.c"] = 1 # the one process-wide state, see log.h

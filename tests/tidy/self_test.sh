@@ -68,6 +68,9 @@ int weight_bytes(void) {
     return twice(status_get());
 }
 END
+    # A .c and a .cu of one stem are two builds of one header.
+    echo 'add_library(device STATIC weight.cu)' >>"$good/kernels/CMakeLists.txt"
+    printf '#include <cstdio>\n' | put "$good/kernels/weight.cu"
     echo 'add_library(moe STATIC moe_layer.c)' | put "$good/moe/CMakeLists.txt"
     printf '%s\n' '#include "kernels/weight.h"' | put "$good/moe/moe_layer.c"
     echo 'add_library(runtime STATIC loader.c rpc_server.c)' | put "$good/runtime/CMakeLists.txt"
@@ -77,9 +80,17 @@ END
     printf '#include <stdlib.h>\n\nconst char *config_home(void) {\n    return getenv("HOME");\n}\n' |
         put "$good/launcher/config.c"
     printf 'int main(void) {\n    return 0;\n}\n' | put "$good/launcher/main.c"
-    printf 'moebius_unit_test(weight base)\nforeach(stem bits golden)\nendforeach()\n' | put "$good/tests/CMakeLists.txt"
+    put "$good/tests/CMakeLists.txt" <<'END'
+function(moebius_unit_test stem)
+    add_executable(test_${stem} unit/test_${stem}.c)
+endfunction()
+moebius_unit_test(weight base)
+foreach(part bits golden)
+    add_executable(test_${part} system/test_cli_${part}.c)
+endforeach()
+END
     printf '#include <cmocka.h>\n' | put "$good/tests/unit/test_weight.c"
-    printf 'int main(void) {\n    return 0;\n}\n' | put "$good/tests/system/test_golden.c"
+    printf 'int main(void) {\n    return 0;\n}\n' | put "$good/tests/system/test_cli_golden.c"
     printf '#!/bin/sh\necho "hello"\n' | put "$good/.ci/run"
 }
 
@@ -156,6 +167,8 @@ add kernels/weight.c '#include <cuda_runtime.h>'
 expect includes 'expected <cuda_runtime.h> only in .cu files'
 add kernels/weight.h '#include <cublas_v2.h>'
 expect includes 'expected <cublas_v2.h> only in .cu files'
+add kernels/weight.c "#include <cstdio>"
+expect includes "expected <cstdio> only in .cu files"
 add runtime/loader.c '#include <openssl/ssl.h>'
 expect includes 'expected <openssl/ssl.h> only in runtime/rpc_*'
 add runtime/loader.c '#include <zlib.h>'
@@ -172,12 +185,13 @@ expect listed 'kernels/cuda_gemm.cu:1: expected this source'
 add tests/unit/test_base.c 'int x;'
 expect listed 'tests/unit/test_base.c:1: expected this source'
 
+add tests/system/test_golden.c 'int x;'
+expect listed 'tests/system/test_golden.c:1: expected this source'
+
 add moe/weight.h '#ifndef MOEBIUS_MOE_WEIGHT_H
 #define MOEBIUS_MOE_WEIGHT_H
 #endif'
 expect names 'a stem that is unique in the tree, got one that kernels/ has too'
-add kernels/weight.cu '/* the same stem again */'
-expect names 'a stem that is unique in the tree, got that of kernels/weight.c'
 sed 's/MOEBIUS_KERNELS_WEIGHT_H/MOEBIUS_WEIGHT_H/' "$good/kernels/weight.h" >"$bad/kernels/weight.h"
 expect names 'kernels/weight.h:2: expected the include guard MOEBIUS_KERNELS_WEIGHT_H'
 sed 's/define MOEBIUS_KERNELS_WEIGHT_H/define MOEBIUS_KERNELS_WIEGHT_H/' "$good/kernels/weight.h" >"$bad/kernels/weight.h"

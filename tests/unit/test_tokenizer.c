@@ -169,7 +169,7 @@ static void check_hf_stream(struct folder *folder, const char *file, int line, c
         text_buffer_append(&text, json_string_value(chunk), json_string_length(chunk));
     }
     if (text.length != joined->length ||
-        (text.length > 0 && memcmp(text.data, joined->data, text.length) != 0))
+        (text.data != NULL && memcmp(text.data, joined->data, text.length) != 0))
         complain(folder, file, line, "hf_stream");
     text_buffer_deinit(&text);
 }
