@@ -32,7 +32,8 @@ struct engine {
     struct model model;
     struct batch batch;
     int32_t positions, request_capacity, running;
-    struct running_request *requests;
+    struct running_request *requests; /* [request_capacity], by handle */
+    int32_t *order;                   /* [running] handles, in order of admission */
     int32_t *token_memory;
     void *sampler_scratch;
     size_t sampler_scratch_bytes;
@@ -131,8 +132,9 @@ static enum status take_requests(struct engine *engine, const struct engine_opti
     size_t count = (size_t)options->requests, positions = (size_t)engine->positions;
     engine->request_capacity = options->requests;
     engine->requests = calloc(count, sizeof *engine->requests);
+    engine->order = malloc(sizeof *engine->order * count);
     engine->token_memory = malloc(sizeof(int32_t) * count * positions);
-    if (engine->requests == NULL || engine->token_memory == NULL) {
+    if (engine->requests == NULL || engine->order == NULL || engine->token_memory == NULL) {
         LOG_ERROR("engine: cannot take memory for %d requests of %d tokens", options->requests,
                   engine->positions);
         return STATUS_NO_MEMORY;
@@ -180,6 +182,7 @@ void engine_destroy(struct engine *engine) {
         sampler_state_destroy(engine->requests[i].state);
     }
     free(engine->requests);
+    free(engine->order);
     free(engine->token_memory);
     memory_release(engine->sampler_scratch, engine->sampler_scratch_bytes);
     batch_deinit(&engine->batch);
@@ -274,7 +277,7 @@ enum status engine_submit(struct engine *engine, const struct engine_request *re
     running->state = state;
     running->token_count = running->prompt_count = request->prompt_count;
     memcpy(running->tokens, request->prompt, sizeof(int32_t) * (size_t)request->prompt_count);
-    engine->running++;
+    engine->order[engine->running++] = free_place;
     *handle = free_place;
     return STATUS_OK;
 }
@@ -289,7 +292,12 @@ static void free_request(struct engine *engine, struct running_request *running)
     sampler_state_destroy(running->state);
     running->state = NULL;
     running->used = false;
+    int32_t place = 0;
+    while (engine->requests + engine->order[place] != running)
+        place++;
     engine->running--;
+    memmove(engine->order + place, engine->order + place + 1,
+            sizeof *engine->order * (size_t)(engine->running - place));
 }
 
 static void free_cancelled(struct engine *engine) {
@@ -319,18 +327,18 @@ static enum status plan_rows(struct engine *engine, struct running_request *runn
 }
 
 /* Decoding requests come first, so that a long prompt never makes them wait; prompts share the rest
- * in order. */
+ * in order of admission, so that none waits for those that came later. */
 static enum status plan_step(struct engine *engine) {
     batch_clear(&engine->batch);
     free_cancelled(engine);
-    for (int32_t i = 0; i < engine->request_capacity; i++)
-        engine->requests[i].step_rows = 0;
+    for (int32_t i = 0; i < engine->running; i++)
+        engine->requests[engine->order[i]].step_rows = 0;
     for (int pass = 0; pass < 2; pass++) {
-        for (int32_t i = 0; i < engine->request_capacity; i++) {
-            struct running_request *running = &engine->requests[i];
-            int32_t rows = running->used ? rows_missing(running) : 0;
+        for (int32_t i = 0; i < engine->running; i++) {
+            struct running_request *running = &engine->requests[engine->order[i]];
+            int32_t rows = rows_missing(running);
             int32_t room = engine->batch.row_capacity - engine->batch.rows;
-            if (rows == 0 || room == 0 || running->step_rows > 0 || (pass == 0 && rows > 1))
+            if (room == 0 || running->step_rows > 0 || (pass == 0 && rows > 1))
                 continue;
             RETURN_IF_ERROR(plan_rows(engine, running, rows < room ? rows : room));
         }
