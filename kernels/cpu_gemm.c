@@ -126,9 +126,8 @@ static void compute_panel(const struct product *product, const struct item *item
     int64_t most = CUT_BYTES / (width * STEP_BYTES);
     /* When K is one cut, a tile is finished while its sums are in the first cache. */
     int64_t pieces = product->steps <= most ? tiles_of(product, item->end - item->row) : 1;
-    for (int64_t row = item->row, end; row < item->end && pieces > 0; row = end) {
+    for (int64_t row = item->row, end; pieces > 0; pieces--, row = end) {
         end = row + (item->end - row + pieces - 1) / pieces;
-        pieces--;
         memset(sums, 0, (size_t)(end - row) * (size_t)width * sizeof *sums);
         for (int64_t first = 0; first < product->steps; first += most) {
             int64_t left = product->steps - first;

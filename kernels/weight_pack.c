@@ -116,7 +116,7 @@ static void transpose(const char *const *rows, int32_t count, uint32_t *target, 
                       int32_t units) {
     int32_t blocks = count / 4 * 4, unit = 0;
     for (; unit + 4 <= units; unit += 4)
-        for (int32_t row = 0; row < blocks; row += 4)
+        for (int32_t row = 0; row + 4 <= count; row += 4)
             transpose4(rows + row, unit * 4, target + unit * panel + row, panel);
     for (int32_t rest = 0; rest < units; rest++) {
         int32_t row = rest < unit ? blocks : 0; /* what the blocks above left */
