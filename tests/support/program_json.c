@@ -1,6 +1,7 @@
 /* Between the program's standard output and jansson. */
 #include "tests/support/program_json.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -2,15 +2,15 @@
 #ifndef MOEBIUS_TESTS_SUPPORT_PROGRAM_JSON_H
 #define MOEBIUS_TESTS_SUPPORT_PROGRAM_JSON_H
 
-#include <jansson.h>
-
 #include "tests/support/program.h"
+
+struct json_t; /* jansson's */
 
 /* Runs the program, which must succeed and print one JSON object and nothing on standard error;
  * anything else ends the test with 1. Release with json_decref. */
-json_t *program_json_run(const struct program *program, const char *const *arguments);
+struct json_t *program_json_run(const struct program *program, const char *const *arguments);
 
 /* A JSON file. */
-json_t *program_json_load(const char *path);
+struct json_t *program_json_load(const char *path);
 
 #endif

@@ -1,6 +1,7 @@
 /* moebius generate against what Hugging Face computed from the same files: the demo model's and
  * stories260K's texts, ids, logits and expert choices, through the real binary. Usage:
  * test_cli_golden MOEBIUS */
+#include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>

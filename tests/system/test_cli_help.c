@@ -1,6 +1,7 @@
 /* What a newcomer meets: the run without arguments, every command's help, every flag that a help
  * names, inspect, tokenize --jsonl there and back. Usage: test_cli_help MOEBIUS */
 #define _POSIX_C_SOURCE 200809L
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>

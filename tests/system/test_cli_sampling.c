@@ -1,6 +1,7 @@
 /* moebius generate: a seed is a text, whatever the threads, the chunks and the outputs asked for;
  * stop strings, log-probabilities, length and bias flags; prompts from files and standard input.
  * Usage: test_cli_sampling MOEBIUS */
+#include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
