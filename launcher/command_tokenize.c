@@ -131,6 +131,7 @@ static enum status tokenize(const struct tokenize_flags *flags, const char *oper
 enum status command_tokenize(int argc, char **argv) {
     struct tokenize_flags flags = {0};
     const struct option_entry entries[] = {
+        {.kind = OPTION_HEADING, .name = "Options"},
         {OPTION_STRING, "model", &flags.model, "DIR",
          "a folder with tokenizer.json; default: the demo model", 0, 0},
         {OPTION_FLAG, "decode", &flags.decode, NULL, "ids to text", 0, 0},

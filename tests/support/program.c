@@ -15,8 +15,6 @@
 #define ARGUMENTS_MAX 64
 #define PATH_SIZE 512
 
-extern char **environ;
-
 static void die(const char *what, const char *name) {
     fprintf(stderr, "test: %s: %s\n", what, name);
     exit(1);
@@ -114,8 +112,9 @@ static pid_t start(const struct program *program, const char *const *arguments,
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    char *environment[] = {(char[]){"PATH=/usr/bin:/bin"}, (char[]){"LC_ALL=C.UTF-8"}, NULL};
     pid_t process;
-    if (posix_spawn(&process, program->path, actions, &attributes, argv, environ) != 0)
+    if (posix_spawn(&process, program->path, actions, &attributes, argv, environment) != 0)
         die("cannot start", program->path);
     posix_spawnattr_destroy(&attributes);
     for (int i = 0; i < count; i++)

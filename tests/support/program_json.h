@@ -4,7 +4,7 @@
 
 #include "tests/support/program.h"
 
-struct json_t; /* jansson's json_t */
+struct json_t; /* jansson's */
 
 /* Runs the program, which must succeed and print one JSON object and nothing on standard error;
  * anything else ends the test with 1. Release with json_decref. */
