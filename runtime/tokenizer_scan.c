@@ -153,8 +153,9 @@ static enum status malformed(const struct tokenizer_scan_cursor *cursor, const c
 }
 
 enum status tokenizer_scan_bad(const struct tokenizer_scan_cursor *cursor, const char *expected) {
-    LOG_ERROR("%s: %s: element %zu: expected %s, got another", cursor->file, cursor->field,
-              cursor->index - 1, expected);
+    size_t length = (size_t)(cursor->at - cursor->element);
+    LOG_ERROR("%s: %s: element %zu: expected %s, got %.*s", cursor->file, cursor->field,
+              cursor->index - 1, expected, (int)(length < 60 ? length : 60), cursor->element);
     return STATUS_BAD_TOKENIZER;
 }
 
@@ -298,6 +299,9 @@ static enum status next_element(struct tokenizer_scan_cursor *cursor, const char
     }
     if (!is_first && !take_byte(cursor, ','))
         return malformed(cursor, "a comma");
+    struct walk walk = {.at = cursor->at, .end = cursor->end};
+    skip_space(&walk);
+    cursor->at = cursor->element = walk.at;
     *more = true;
     return STATUS_OK;
 }

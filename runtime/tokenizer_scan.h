@@ -38,7 +38,8 @@ struct tokenizer_scan_cursor {
     const char *at;
     const char *end;
     const char *start;
-    size_t index; /* elements read so far */
+    const char *element; /* where the last element starts */
+    size_t index;        /* elements read so far */
 };
 
 /* Cuts the sections out of `text`, which stays in use. Text that is no JSON, or has the sections
