@@ -156,12 +156,16 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
             for (int i = 0; i < rows; i++)
                 sum[i][j] = vec_fma(input[i], even, sum[i][j]);
         }
+        /* Weights and mask are loaded (again): kept, they would push sums out of registers. */
+        const char *again = w;
+        const vec_u32 *mask = &odd_mask;
+        __asm__("" : "+r"(again), "+r"(mask) : "m"(odd_mask));
         TILE_UNROLL
         for (int i = 0; i < rows; i++)
             input[i] = (vec_f32)vec_splat_bits(((const uint32_t *)x[i])[k] & 0xffff0000u);
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++) {
-            vec_f32 odd = (vec_f32)(vec_load_bits(w + j * VEC_LANES * 4) & odd_mask);
+            vec_f32 odd = (vec_f32)(vec_load_bits(again + j * VEC_LANES * 4) & *mask);
             TILE_UNROLL
             for (int i = 0; i < rows; i++)
                 sum[i][j] = vec_fma(input[i], odd, sum[i][j]);
