@@ -36,6 +36,12 @@ status=0
 # Longest last would leave one core idle; large files first.
 tr '\n' '\0' <"$list" | xargs -0 ls -S | tr '\n' '\0' |
     xargs -0 -n 1 -P "$jobs" clang-tidy -p "$build" --quiet >"$log" 2>&1 || status=1
+# It goes on without flags, and says so, where the build knows nothing of a source.
+if grep -q 'Running without flags' "$log"; then
+    grep 'Could not auto-detect' "$log"
+    echo "clang_tidy.sh: $build: expected commands for these sources, got none: configure the preset again"
+    status=1
+fi
 grep -E -A 3 '(error|warning): ' "$log" || :
 echo "clang_tidy.sh: $(wc -l <"$list") sources, $(grep -cE 'error: ' "$log" || :) errors"
 exit "$status"
