@@ -220,7 +220,7 @@ static const int32_t ragged[] = {0,   1,   2,   15,  16,  17,  33,  250, 251, 25
 static void compare_shape(const struct kernels *kernels, struct shape_case shape, enum dtype dtype,
                           enum dtype out_dtype) {
     struct world world;
-    struct attention_row rows[RAGGED];
+    struct attention_row rows[RAGGED] = {0};
     world_open(&world, shape, dtype, out_dtype);
     store_range(&world, kernels, 0, POSITIONS);
     for (int32_t i = 0; i < RAGGED; i++)
@@ -292,7 +292,7 @@ static char *decode_range(struct world *world, const struct kernels *kernels, in
 static void check_tiles(struct world *world, const struct kernels *kernels, const char *alone,
                         int range, int32_t size) {
     int32_t first = ranges[range].first;
-    struct attention_row rows[64];
+    struct attention_row rows[64] = {0};
     char *out = kernel_test_take((int64_t)out_row_bytes(world) * 64);
     for (int32_t at = first; at < ranges[range].end; at += size) {
         int32_t count = ranges[range].end - at < size ? ranges[range].end - at : size;
@@ -314,7 +314,7 @@ static void check_batch(struct world *world, const struct kernels *kernels, cons
                         int range) {
     int32_t first = ranges[range].first;
     int32_t count = ranges[range].end - first;
-    struct attention_row rows[128];
+    struct attention_row rows[128] = {0};
     char *out = kernel_test_take((int64_t)out_row_bytes(world) * 128);
     poison(world);
     store_range(world, kernels, 0, POSITIONS);
@@ -390,8 +390,8 @@ static void store_tree(struct world *world, const struct kernels *kernels,
 /* All nodes as rows of one batch; returns what the true branch gave. */
 static char *attend_tree(struct world *world, const struct kernels *kernels,
                          const struct tree *tree) {
-    struct attention_row rows[TREE_NODES];
-    int32_t paths[TREE_NODES * TREE_NODES];
+    struct attention_row rows[TREE_NODES] = {0};
+    int32_t paths[TREE_NODES * TREE_NODES] = {0};
     for (int32_t i = 0; i < TREE_NODES; i++) {
         int32_t position = tree->root + tree->depths[i];
         rows[i] = (struct attention_row){0, position, tree->root, i * TREE_NODES};

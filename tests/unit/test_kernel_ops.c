@@ -462,7 +462,7 @@ static void strike_groups(const struct router_spec *spec, double *keys) {
 
 static void exact_route(const struct router_spec *spec, const float *logits,
                         const float *correction, int32_t *ids, double *weights) {
-    double scores[EXPERTS_MAX], keys[EXPERTS_MAX];
+    double scores[EXPERTS_MAX] = {0}, keys[EXPERTS_MAX] = {0};
     exact_scores(spec, logits, scores);
     for (int32_t e = 0; e < spec->experts; e++)
         keys[e] = scores[e] + (correction != NULL ? (double)correction[e] : 0);
@@ -489,8 +489,8 @@ static void check_router(const struct kernels *kernels, const struct router_spec
     struct router_args args = {rows, *spec, logits, correction, ids, weights};
     kernels->ops->router(kernels, &args);
     for (int32_t m = 0; m < rows; m++) {
-        int32_t want_ids[EXPERTS_MAX];
-        double want[EXPERTS_MAX];
+        int32_t want_ids[EXPERTS_MAX] = {0};
+        double want[EXPERTS_MAX] = {0};
         exact_route(spec, logits + (int64_t)m * spec->experts, correction, want_ids, want);
         for (int32_t slot = 0; slot < spec->top_k; slot++) {
             int64_t at = (int64_t)m * spec->top_k + slot;
