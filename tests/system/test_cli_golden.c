@@ -77,7 +77,7 @@ static void check_logits(const char *dump_path, const struct safetensors_file *e
            (long long)want->shape[1], (long long)got->shape[0], (long long)got->shape[1]);
     const void *got_data = safetensors_data(dump, got);
     const void *want_data = safetensors_data(expected, want);
-    double worst = INFINITY;
+    double worst = (double)INFINITY;
     if (got->bytes >= want->bytes) {
         worst = 0.0;
         for (int64_t i = 0; i < want->shape[0] * want->shape[1]; i++)

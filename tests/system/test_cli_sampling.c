@@ -149,7 +149,7 @@ static double logit_at(const void *data, int64_t index) {
 }
 
 static double log_softmax(const void *logits, int64_t row, int64_t vocabulary, int64_t id) {
-    double greatest = -INFINITY, sum = 0.0;
+    double greatest = -(double)INFINITY, sum = 0.0;
     for (int64_t i = 0; i < vocabulary; i++)
         greatest = fmax(greatest, logit_at(logits, row * vocabulary + i));
     for (int64_t i = 0; i < vocabulary; i++)
