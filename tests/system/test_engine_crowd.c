@@ -33,7 +33,7 @@ static void make_subjects(const struct model_spec *spec) {
     for (int32_t i = 0; i < SUBJECTS; i++) {
         struct subject *subject = &subjects[i];
         memset(subject, 0, sizeof *subject);
-        fixture_random_tokens((uint64_t)(700 + i), spec->vocabulary, prompt_counts[i],
+        fixture_random_tokens(700u + (uint64_t)i, spec->vocabulary, prompt_counts[i],
                               subject->prompt);
         subject->request = (struct engine_request){.prompt = subject->prompt,
                                                    .prompt_count = prompt_counts[i],
@@ -41,7 +41,7 @@ static void make_subjects(const struct model_spec *spec) {
                                                    .ignore_eos = i != 2,
                                                    .sampling = sampling_params_default()};
         struct sampling_params *sampling = &subject->request.sampling;
-        sampling->seed = (uint64_t)(90 + i);
+        sampling->seed = 90u + (uint64_t)i;
         sampling->logprobs = i % 2 == 0 ? 3 : -1;
         sampling->temperature = i == 0 ? 0.0f : 0.8f + 0.1f * (float)i;
         subject->request.min_tokens = i == 2 ? 6 : 0;
@@ -123,7 +123,7 @@ static int32_t draw(struct crowd *crowd, int32_t range) {
 static void submit_other(struct crowd *crowd, struct other *other) {
     int32_t prompt[PROMPT_MAX], count = 1 + draw(crowd, draw(crowd, 4) == 0 ? PROMPT_MAX : 20);
     const struct model_spec *spec = engine_spec(crowd->session.engine);
-    fixture_random_tokens((uint64_t)(10000 + crowd->came), spec->vocabulary, count, prompt);
+    fixture_random_tokens(10000u + (uint64_t)crowd->came, spec->vocabulary, count, prompt);
     struct engine_request request = {.prompt = prompt,
                                      .prompt_count = count,
                                      .max_tokens = 1 + draw(crowd, OUTPUT),
@@ -178,7 +178,7 @@ static bool subjects_have_ended(const struct crowd *crowd) {
 static void run_in_crowd(const char *folder, int32_t rows, int32_t threads) {
     static struct crowd crowd;
     memset(&crowd, 0, sizeof crowd);
-    crowd.random = (uint64_t)(rows * 8 + threads);
+    crowd.random = (uint64_t)rows * 8 + (uint64_t)threads;
     crowd.others_max = rows - SUBJECTS < OTHERS_MAX ? rows - SUBJECTS : OTHERS_MAX;
     struct engine_options options = options_of(folder, rows, threads, crowd.others_max + SUBJECTS);
     engine_session_open(&crowd.session, &options);

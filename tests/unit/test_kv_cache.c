@@ -79,7 +79,7 @@ static void copies_a_block(void **state) {
         struct kv_cache cache;
         assert_int_equal(kv_cache_init(&cache, &shapes[s], LAYERS, BLOCKS), STATUS_OK);
         fill(&cache);
-        char *before = malloc(cache.bytes);
+        char *before = malloc(cache.bytes + 1);
         assert_non_null(before);
         memcpy(before, cache.base, cache.bytes);
         kv_cache_copy_block(&cache, 1, 4);
@@ -113,7 +113,7 @@ static void copy_slot_moves_one_slot(const struct kv_shape *shape, int32_t from_
     struct kv_cache cache;
     assert_int_equal(kv_cache_init(&cache, shape, LAYERS, BLOCKS), STATUS_OK);
     fill(&cache);
-    char *before = malloc(cache.bytes);
+    char *before = malloc(cache.bytes + 1);
     assert_non_null(before);
     memcpy(before, cache.base, cache.bytes);
     kv_cache_copy_slot(&cache, from_block, from, to_block, to);

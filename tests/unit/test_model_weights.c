@@ -111,9 +111,10 @@ static void add_tensor(struct tensor_info *tensors, int32_t *count, const char *
     assert_true(*count < TENSORS_MAX);
     struct tensor_info *tensor = &tensors[(*count)++];
     *tensor = *like;
-    char *copy = malloc(strlen(name) + 1);
+    size_t size = strlen(name) + 1;
+    char *copy = malloc(size);
     assert_non_null(copy);
-    tensor->name = strcpy(copy, name);
+    tensor->name = memcpy(copy, name, size);
     tensor->bytes = tensor_type_bytes(tensor->type);
     for (int32_t i = 0; i < tensor->dimensions; i++)
         tensor->bytes *= tensor->shape[i];

@@ -224,7 +224,7 @@ static void add_mlp(int32_t width, const double *gate, const double *up, const d
 /* What one group is worth: the largest of its scores, or the sum of the two largest. */
 static double group_value(const struct router_spec *spec, const double *choice, int32_t group) {
     int32_t size = spec->experts / spec->groups;
-    double best = -(double)INFINITY, second = -(double)INFINITY;
+    double best = -HUGE_VAL, second = -HUGE_VAL;
     for (int32_t e = group * size; e < (group + 1) * size; e++) {
         if (choice[e] > best) {
             second = best;
@@ -244,7 +244,7 @@ static int32_t pop_greatest(double *values, int32_t count) {
     for (int32_t i = 0; i < count; i++)
         if (i != best && values[best] - values[i] < GAP_MIN * fabs(values[best]))
             fail_msg("a near-tie, %.9g and %.9g: choose another seed", values[best], values[i]);
-    values[best] = -(double)INFINITY;
+    values[best] = -HUGE_VAL;
     return best;
 }
 
@@ -259,7 +259,7 @@ static void drop_groups(const struct router_spec *spec, double *choice) {
         kept[pop_greatest(values, spec->groups)] = true;
     for (int32_t e = 0; e < EXPERTS; e++)
         if (!kept[e / (spec->experts / spec->groups)])
-            choice[e] = -(double)INFINITY;
+            choice[e] = -HUGE_VAL;
 }
 
 static void route(const struct variant *variant, const struct numbers *n, const double *x,

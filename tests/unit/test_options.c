@@ -48,7 +48,7 @@ static void parse(const char *const *words, struct parsed *parsed) {
     targets = (struct targets){.model = "unset", .threads = -1, .temperature = -1.0f, .seed = 99};
     memset(parsed, 0, sizeof *parsed);
     parsed->argv[parsed->argc++] = parsed->words[0];
-    strcpy(parsed->words[0], "generate");
+    snprintf(parsed->words[0], sizeof parsed->words[0], "generate");
     for (; *words != NULL; words++) {
         snprintf(parsed->words[parsed->argc], sizeof parsed->words[0], "%s", *words);
         parsed->argv[parsed->argc] = parsed->words[parsed->argc];
