@@ -41,7 +41,7 @@ static int shortest_digits(double number, char digits[20], int *exponent) {
     for (const char *c = text; c < e; c++)
         if (*c >= '0' && *c <= '9')
             digits[count++] = *c;
-    *exponent = atoi(e + 1);
+    *exponent = (int)strtol(e + 1, NULL, 10);
     return count;
 }
 
