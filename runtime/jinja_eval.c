@@ -21,15 +21,18 @@ static enum status eval_name(struct jinja_run *run, const struct jinja_node *nod
     for (const struct jinja_scope *scope = run->scope; scope != NULL; scope = scope->parent) {
         RETURN_IF_ERROR(jinja_run_spend(run, node->line, (size_t)scope->variables.count * 8));
         const struct jinja_value *value = jinja_value_get(&scope->variables, node->text);
-        if (value != NULL) {
-            *out = *value;
-            return STATUS_OK;
-        }
+        if (value == NULL)
+            continue;
+        *out = *value;
+        return scope->parent == NULL ? jinja_run_note_read(run, node->line, node->text) : STATUS_OK;
     }
     const struct jinja_builtin *global = jinja_global_find(node->text);
-    *out = global == NULL ? jinja_value_undefined(node->text)
-                          : (struct jinja_value){.kind = JINJA_FUNCTION, .as.function = global};
-    return STATUS_OK;
+    if (global == NULL) {
+        *out = jinja_value_undefined(node->text);
+        return STATUS_OK;
+    }
+    *out = (struct jinja_value){.kind = JINJA_FUNCTION, .as.function = global};
+    return jinja_run_note_read(run, node->line, node->text);
 }
 
 static enum status eval_attribute(struct jinja_run *run, const struct jinja_node *node,

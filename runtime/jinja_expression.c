@@ -3,7 +3,6 @@
 #include "runtime/jinja_expression.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "kernels/base/log.h"
 #include "runtime/jinja_filter.h"
@@ -52,11 +51,10 @@ bool jinja_expression_skip_name(struct jinja_parser *parser, const char *name) {
 
 static enum status fail_here(const struct jinja_parser *parser, const char *expected) {
     const struct jinja_token *token = jinja_expression_token(parser);
-    char what[80];
-    bool names = token->text.length > 0 && token->kind != JINJA_TOKEN_TEXT;
-    snprintf(what, sizeof what, "expected %.40s%s", expected,
-             names ? ", got" : ", got the end of the tag");
-    return jinja_expression_fail(parser, STATUS_BAD_TOKENIZER, what, names ? &token->text : NULL);
+    char what[100];
+    bool named = token->text.length > 0 && token->kind != JINJA_TOKEN_TEXT;
+    snprintf(what, sizeof what, "expected %s, got%s", expected, named ? "" : " the end of the tag");
+    return jinja_expression_fail(parser, STATUS_BAD_TOKENIZER, what, named ? &token->text : NULL);
 }
 
 enum status jinja_expression_expect(struct jinja_parser *parser, const char *operator_text) {

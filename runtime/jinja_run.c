@@ -79,9 +79,39 @@ enum status jinja_run_scope(struct jinja_run *run, struct jinja_scope *parent,
     return STATUS_OK;
 }
 
+enum status jinja_run_note_read(struct jinja_run *run, int32_t line, struct jinja_string name) {
+    bool inner = false;
+    for (struct jinja_scope *scope = run->scope; scope->parent != NULL; scope = scope->parent) {
+        RETURN_IF_ERROR(jinja_run_spend(run, line, (size_t)scope->reads.count * 8));
+        if (!inner || jinja_value_get(&scope->reads, name) == NULL)
+            RETURN_IF_ERROR(
+                jinja_value_set(&run->memory, &scope->reads, name, jinja_value_bool(!inner)));
+        inner = true;
+    }
+    return STATUS_OK;
+}
+
+/* Whether a scope within this one has read the name from outside, and neither this scope nor one
+ * around it has a claim to it from before. */
+static bool was_read_through(const struct jinja_scope *scope, struct jinja_string name) {
+    const struct jinja_value *read = jinja_value_get(&scope->reads, name);
+    if (read == NULL || read->as.boolean || jinja_value_get(&scope->variables, name) != NULL)
+        return false;
+    for (scope = scope->parent; scope != NULL && scope->parent != NULL; scope = scope->parent) {
+        read = jinja_value_get(&scope->reads, name);
+        if (jinja_value_get(&scope->variables, name) != NULL || (read != NULL && read->as.boolean))
+            return false;
+    }
+    return true;
+}
+
 enum status jinja_run_set(struct jinja_run *run, int32_t line, struct jinja_string name,
                           struct jinja_value value) {
     struct jinja_dict *variables = &run->scope->variables;
+    if (run->scope->reads.count > 0 && was_read_through(run->scope, name))
+        return jinja_run_fail(run, line, STATUS_UNSUPPORTED,
+                              "setting '%.*s' after a loop or macro has read it is not supported",
+                              (int)(name.length < 80 ? name.length : 80), name.text);
     RETURN_IF_ERROR(jinja_run_spend(run, line, (size_t)variables->count * 16));
     return jinja_value_set(&run->memory, variables, name, value);
 }
@@ -195,23 +225,26 @@ static enum status start_loop(struct jinja_run *run, const struct jinja_node *no
     return STATUS_OK;
 }
 
+/* The else of a loop runs unless a turn came to its end: after turns that all broke off or went on
+ * early it runs too, as in Jinja2. */
 static enum status run_for(struct jinja_run *run, const struct jinja_node *node) {
     struct jinja_loop *loop = NULL;
     struct jinja_scope *outer = run->scope;
+    enum jinja_flow flow = JINJA_FLOW_ON;
     bool has = false;
+    bool ended = false;
     RETURN_IF_ERROR(start_loop(run, node, &loop));
-    for (;; loop->index0++) {
+    for (; flow != JINJA_FLOW_BREAK; loop->index0++) {
         RETURN_IF_ERROR(jinja_run_loop_has(run, loop, loop->index0, &has));
         if (!has)
             break;
         RETURN_IF_ERROR(run_turn(run, loop));
         run->scope = outer;
-        enum jinja_flow flow = run->flow;
+        flow = run->flow;
         run->flow = JINJA_FLOW_ON;
-        if (flow == JINJA_FLOW_BREAK)
-            break;
+        ended = ended || flow == JINJA_FLOW_ON;
     }
-    if (loop->passed_count > 0 || node->others == NULL)
+    if (ended || node->others == NULL)
         return STATUS_OK;
     RETURN_IF_ERROR(jinja_run_scope(run, outer, &run->scope));
     RETURN_IF_ERROR(run_body(run, node->others));

@@ -8,8 +8,10 @@
 
 /* Variables of the template, of a macro or of one turn of a loop. */
 struct jinja_scope {
-    struct jinja_scope *parent;
+    struct jinja_scope *parent; /* NULL: these are the variables that were passed */
     struct jinja_dict variables;
+    struct jinja_dict reads; /* passed variables and functions that were read here (true), or by a
+                                scope within (false) */
 };
 
 enum jinja_flow { JINJA_FLOW_ON, JINJA_FLOW_BREAK, JINJA_FLOW_CONTINUE };
@@ -64,7 +66,12 @@ enum status jinja_run_capture(struct jinja_run *run, const struct jinja_node *bo
 enum status jinja_run_scope(struct jinja_run *run, struct jinja_scope *parent,
                             struct jinja_scope **scope);
 
-/* Sets a variable of the innermost scope. Local. */
+/* Remembers that a passed variable or a function was read, for jinja_run_set. Local. */
+enum status jinja_run_note_read(struct jinja_run *run, int32_t line, struct jinja_string name);
+
+/* Sets a variable of the innermost scope. Jinja2 decides before it runs whose variable a name is:
+ * one that a loop or macro has read from outside before the scope around it sets its own would
+ * there have been undefined. That is refused: STATUS_UNSUPPORTED. Local. */
 enum status jinja_run_set(struct jinja_run *run, int32_t line, struct jinja_string name,
                           struct jinja_value value);
 

@@ -496,6 +496,7 @@ case("loop with a test", "{% for i in range(10) if i % 3 == 1 %}{{ i }}:{{ loop.
 case("a test that sees the body's work", "{% set ns = namespace(stop=false) %}{% for i in range(6) if not ns.stop %}{{ i }}{% if i == 2 %}{% set ns.stop = true %}{% endif %}{% endfor %}")
 case("a test that looks ahead", "{% set ns = namespace(stop=false) %}{% for i in range(6) if not ns.stop %}{{ i }}{{ loop.last }}{% if i == 2 %}{% set ns.stop = true %}{% endif %}{% endfor %}")
 case("break and continue", "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% for j in range(3) %}{% if j == 1 %}{% break %}{% endif %}j{% endfor %}{% endfor %}")
+case("else after turns that broke off", "{% for i in [1, 2] %}{% continue %}{% else %}a{% endfor %}{% for i in [1] %}{% break %}{% else %}b{% endfor %}{% for i in [1, 2] %}{% if i == 2 %}{% break %}{% endif %}{% else %}c{% endfor %}")
 case("unpacking", "{% for a, b in [(1, 2), [3, 4]] %}{{ a }}{{ b }}{% endfor %}{% set x, y = 'pq' %}{{ y }}{{ x }}{% for k, v in {'m': 1, 'n': none}.items() %}{{ k }}={{ v }};{% endfor %}{% for k in {'m': 1} %}{{ k }}{% endfor %}{% for x in 1, 2 %}{{ x }}{% endfor %}")
 case("set block", "{% set x %}\n a {{ 1 }}{% set y = 2 %}\n{% endset %}[{{ x }}][{{ y }}][{{ x | length }}]")
 case("macros", "{% macro f(a, b='B', c=a) %}{{ a }}{{ b }}{{ c }}{% if a > 0 %}{{ f(a - 1, c='z') }}{% endif %}{% endmacro %}{{ f(2) }}|{{ f(b=1, a=0) }}|{% set g = f %}{{ g(0, c=9) | upper }}")
@@ -573,6 +574,9 @@ refused("printed view", "{{ {'a': 1}.items() }}", "a dict view cannot be written
 refused("large number", "{{ 9223372036854775807 + 1 }}", "too large")
 refused("time zone", "{{ strftime_now('%Z') }}", "strftime_now: this format is not supported")
 refused("dict with numbers as keys", "{{ {1: 2} }}", "a dict's key that is a int")
+refused("set after a macro has read it", "{% macro f() %}{{ x }}{% endmacro %}{{ f() }}{% set x = 1 %}", "setting 'x'", variables={"x": 0})
+refused("set after a loop has read it", "{% for i in [1] %}{{ x }}{% endfor %}{% set x = 1 %}", "setting 'x'", variables={"x": 0})
+case("set after the template has read it", "{{ x }}{% for i in [1] %}{{ x }}{% for j in [2] %}{{ x }}{% endfor %}{% set x = 2 %}{{ x }}{% endfor %}{% set x = 1 %}{{ x }}", variables={"x": 0})
 refused("names beyond ASCII", "{% set ä = 1 %}", "a character that no tag may have")
 
 # ---- what is no template ----
