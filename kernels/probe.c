@@ -1,10 +1,12 @@
 /* Machine limits for benchmarks: read bandwidth and the peak of the multiplying tile. */
 #include "kernels/probe.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/check.h"
 #include "kernels/base/clock.h"
+#include "kernels/base/log.h"
 #include "kernels/base/memory.h"
 #include "kernels/gemm_micro.h"
 
@@ -32,12 +34,12 @@ static int64_t best_ns(const struct kernels *kernels, int32_t items, thread_pool
 
 struct read_job {
     const struct kernels *kernels;
-    char *region;
+    const struct probe_range *pieces;
 };
 
-static uint32_t read_portable(const char *data) {
+static uint32_t read_portable(const char *data, size_t bytes) {
     uint32_t words[8] = {0}, block[8];
-    for (int64_t at = 0; at < READ_ITEM_BYTES; at += (int64_t)sizeof block) {
+    for (size_t at = 0; at < bytes; at += sizeof block) {
         memcpy(block, data + at, sizeof block);
         for (int i = 0; i < 8; i++)
             words[i] += block[i];
@@ -47,31 +49,48 @@ static uint32_t read_portable(const char *data) {
 
 static void read_item(void *context, int32_t item, int32_t thread) {
     const struct read_job *job = context;
-    const char *data = job->region + (int64_t)item * READ_ITEM_BYTES;
+    const struct probe_range *piece = &job->pieces[item];
     const struct gemm_micro *micro = job->kernels->ops->micro;
-    uint32_t sum = micro != NULL ? micro->read(data, READ_ITEM_BYTES) : read_portable(data);
+    size_t bytes = (size_t)piece->bytes;
+    uint32_t sum =
+        micro != NULL ? micro->read(piece->data, bytes) : read_portable(piece->data, bytes);
     /* Somewhere visible, so that the reads cannot be left out. */
     memcpy(job->kernels->scratch + (size_t)thread * KERNELS_SCRATCH_BYTES, &sum, sizeof sum);
 }
 
-static void fill_item(void *context, int32_t item, int32_t thread) {
-    (void)thread;
-    const struct read_job *job = context;
-    memset(job->region + (int64_t)item * READ_ITEM_BYTES, item & 0x7f, READ_ITEM_BYTES);
+/* Cuts the ranges into pieces of READ_ITEM_BYTES, in order; counts only when pieces is NULL. */
+static int64_t cut_ranges(const struct probe_range *ranges, int32_t count,
+                          struct probe_range *pieces, int64_t *bytes) {
+    int64_t items = 0;
+    *bytes = 0;
+    for (int32_t i = 0; i < count; i++) {
+        int64_t whole = ranges[i].bytes & ~INT64_C(1023);
+        for (int64_t at = 0; at < whole; at += READ_ITEM_BYTES, items++) {
+            int64_t left = whole - at;
+            if (pieces != NULL)
+                pieces[items] =
+                    (struct probe_range){(const char *)ranges[i].data + at,
+                                         left < READ_ITEM_BYTES ? left : READ_ITEM_BYTES};
+        }
+        *bytes += whole;
+    }
+    return items;
 }
 
-enum status probe_read_bandwidth(const struct kernels *kernels, int64_t bytes,
-                                 double *bytes_per_second) {
-    int64_t items = (bytes + READ_ITEM_BYTES - 1) / READ_ITEM_BYTES;
+enum status probe_read_bandwidth(const struct kernels *kernels, const struct probe_range *ranges,
+                                 int32_t count, double *bytes_per_second) {
+    int64_t bytes, items = cut_ranges(ranges, count, NULL, &bytes);
     ASSERT(items >= 1 && items <= INT32_MAX);
-    void *region = NULL;
-    size_t region_bytes = (size_t)items * READ_ITEM_BYTES;
-    RETURN_IF_ERROR(memory_acquire("bandwidth probe", region_bytes, &region));
-    struct read_job job = {kernels, region};
-    thread_pool_run(kernels->pool, (int32_t)items, fill_item, &job);
+    struct probe_range *pieces = malloc(sizeof *pieces * (size_t)items);
+    if (pieces == NULL) {
+        LOG_ERROR("bandwidth probe: cannot take a list of %lld pieces", (long long)items);
+        return STATUS_NO_MEMORY;
+    }
+    cut_ranges(ranges, count, pieces, &bytes);
+    struct read_job job = {kernels, pieces};
     int64_t taken_ns = best_ns(kernels, (int32_t)items, read_item, &job, READ_NS);
-    memory_release(region, region_bytes);
-    *bytes_per_second = (double)region_bytes * 1e9 / (double)taken_ns;
+    free(pieces);
+    *bytes_per_second = (double)bytes * 1e9 / (double)taken_ns;
     return STATUS_OK;
 }
 

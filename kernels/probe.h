@@ -8,11 +8,17 @@
 
 #include "kernels/kernel_ops.h"
 
-/* All threads read a region of `bytes` (rounded up to 256 KiB) with wide loads, some 0.3 s in all.
- * A region larger than the caches gives the bandwidth of memory; a smaller one that of its cache.
- * STATUS_NO_MEMORY (logged) when the region cannot be had. Local. */
-enum status probe_read_bandwidth(const struct kernels *kernels, int64_t bytes,
-                                 double *bytes_per_second);
+/* Bytes that are read one after the other. */
+struct probe_range {
+    const void *data; /* 64-byte aligned */
+    int64_t bytes;    /* what is over a multiple of 1024 is left out */
+};
+
+/* All threads read the ranges in order with wide loads, again and again for some 0.3 s; the best
+ * pass counts. What the caches keep from one pass, or one range, to the next counts as it would in
+ * use: give the ranges that the work at hand touches. STATUS_NO_MEMORY (logged). Local. */
+enum status probe_read_bandwidth(const struct kernels *kernels, const struct probe_range *ranges,
+                                 int32_t count, double *bytes_per_second);
 
 /* All threads run the instruction set's register-blocked tile of `dtype` (F32 or BF16) on data that
  * fits the first cache, some 0.2 s in all. 2 operations a multiply-add. For the reference kernels:

@@ -145,19 +145,83 @@ static enum status bench_prefill(struct engine *engine, const struct bench_flags
     return STATUS_OK;
 }
 
+#define PROBE_TOKENS 12
+#define PROBE_RANGES_MAX 65536
+
+/* The ranges that decoding touches, token after token, with other experts for each: what a perfect
+ * decoder would still have to read. */
+struct touched {
+    struct probe_range *ranges;
+    int32_t count;
+    uint64_t random;
+};
+
+static void touch(struct touched *touched, const struct weight *weight, int32_t group) {
+    if (weight->data == NULL || touched->count == PROBE_RANGES_MAX)
+        return;
+    touched->ranges[touched->count++] =
+        (struct probe_range){(const char *)weight->data + (size_t)group * weight->group_bytes,
+                             (int64_t)weight->group_bytes};
+}
+
+/* top_k different experts: a random start and a random odd stride. */
+static void touch_experts(struct touched *touched, const struct moe_layer *moe) {
+    int32_t experts = moe->router.experts;
+    touched->random = touched->random * 6364136223846793005u + 1442695040888963407u;
+    int32_t expert = (int32_t)((touched->random >> 33) % (uint64_t)experts);
+    int32_t stride = experts % 2 == 0 ? (int32_t)((touched->random >> 20) % 64) * 2 + 1 : 1;
+    for (int32_t i = 0; i < moe->router.top_k; i++) {
+        touch(touched, &moe->gate_up, expert);
+        touch(touched, &moe->down, expert);
+        expert = (expert + stride) % experts;
+    }
+}
+
+static void touch_token(struct touched *touched, const struct model *model) {
+    for (int32_t layer = 0; layer < model->spec->layers; layer++) {
+        const struct layer_weights *weights = &model->weights.layers[layer];
+        touch(touched, &weights->qkv, 0);
+        touch(touched, &weights->o, 0);
+        if (model->spec->layer[layer].moe) {
+            touch(touched, &weights->moe.router_weight, 0);
+            touch_experts(touched, &weights->moe);
+            touch(touched, &weights->moe.shared_gate_up, 0);
+            touch(touched, &weights->moe.shared_down, 0);
+        } else {
+            touch(touched, &weights->dense_gate_up, 0);
+            touch(touched, &weights->dense_down, 0);
+        }
+    }
+    touch(touched, &model->weights.output, 0);
+}
+
+static enum status read_bandwidth(const struct engine *engine, double *bytes_per_second) {
+    struct touched touched = {.ranges = malloc(sizeof *touched.ranges * PROBE_RANGES_MAX)};
+    if (touched.ranges == NULL) {
+        LOG_ERROR("bench: cannot take a list of ranges");
+        return STATUS_NO_MEMORY;
+    }
+    for (int i = 0; i < PROBE_TOKENS; i++)
+        touch_token(&touched, engine_model(engine));
+    enum status status = probe_read_bandwidth(engine_kernels(engine), touched.ranges, touched.count,
+                                              bytes_per_second);
+    free(touched.ranges);
+    return status;
+}
+
 static enum status bench_decode(struct engine *engine, const struct bench_flags *flags,
                                 struct bench_row *row) {
     *row = (struct bench_row){.tokens = flags->generated};
     snprintf(row->test, sizeof row->test, "tg%d", flags->generated);
     double touched = bytes_touched(engine, flags->generated / 2.0);
     double before, after;
-    RETURN_IF_ERROR(probe_read_bandwidth(engine_kernels(engine), (int64_t)touched, &before));
+    RETURN_IF_ERROR(read_bandwidth(engine, &before));
     for (int32_t i = -1; i < flags->repetitions; i++) {
         double prefill, decode;
         RETURN_IF_ERROR(run_once(engine, 1, flags->generated + 1, &prefill, &decode));
         row->seconds[i < 0 ? 0 : i] = decode;
     }
-    RETURN_IF_ERROR(probe_read_bandwidth(engine_kernels(engine), (int64_t)touched, &after));
+    RETURN_IF_ERROR(read_bandwidth(engine, &after));
     row->limit = before > after ? before : after;
     summarise(row, flags->repetitions, touched * flags->generated);
     return STATUS_OK;

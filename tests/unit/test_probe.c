@@ -16,7 +16,9 @@ static void numbers_are_positive_and_finite(void **state) {
             assert_true(operations > 1e3 && operations < 1e18);
         }
         double bandwidth = -1;
-        assert_int_equal(probe_read_bandwidth(&kernels, 1, &bandwidth), STATUS_OK);
+        static _Alignas(64) char region[3000];
+        const struct probe_range ranges[2] = {{region, 1024}, {region + 64, sizeof region - 64}};
+        assert_int_equal(probe_read_bandwidth(&kernels, ranges, 2, &bandwidth), STATUS_OK);
         assert_true(bandwidth > 1e3 && bandwidth < 1e15);
         kernels_deinit(&kernels);
     }
