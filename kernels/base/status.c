@@ -17,6 +17,7 @@ static const struct {
     [STATUS_UNSUPPORTED] = {"unsupported", 8},
     [STATUS_NO_MEMORY] = {"no-memory", 9},
     [STATUS_LIMIT] = {"limit", 10},
+    [STATUS_PEER] = {"peer", 12},
     [STATUS_INTERNAL] = {"internal", 11},
 };
 

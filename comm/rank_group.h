@@ -1,0 +1,43 @@
+/* The ranks of this job and the groups that they form. Ranks come from MPI alone.
+ *
+ * World rank r = dp_rank * tp_size + tp_rank: the ranks of a tensor-parallel group are neighbours.
+ * The expert-parallel group is the world. */
+#ifndef MOEBIUS_COMM_RANK_GROUP_H
+#define MOEBIUS_COMM_RANK_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "comm/transport.h"
+#include "kernels/base/status.h"
+
+struct rank_group {
+    int32_t rank, size;       /* world */
+    int32_t tp_rank, tp_size; /* inside the tensor-parallel group */
+    int32_t dp_rank, dp_size;
+    int32_t tp_first;             /* world rank of the group's first member: dp_rank * tp_size */
+    int32_t node, node_count;     /* the node this rank is on, numbered by lowest rank */
+    int32_t node_rank, node_size; /* among the ranks of this node */
+    int32_t *node_of;             /* [size] */
+    char (*host_of)[64];          /* [size] */
+    struct transport *transport;  /* of the world */
+};
+
+/* Joins the job: MPI_Init_thread (FUNNELED) when `under_launcher` (mpirun or srun started us), else
+ * one rank without MPI. argc and argv may be NULL. STATUS_PEER (logged) when MPI does not give the
+ * thread level or the ranks disagree about their number. tp_size is set by rank_group_shape.
+ * Collective. */
+enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct rank_group *group);
+
+/* Arranges the world as dp_size x tp_size. 0 means default: tp 1, dp = size / tp. STATUS_USAGE
+ * (logged with the nearest possible combinations) when tp * dp is not the number of ranks. Local,
+ * same result on all ranks. */
+enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size);
+
+/* Leaves in good order (MPI_Finalize). Collective. */
+void rank_group_finish(struct rank_group *group);
+
+/* Ends all ranks at once with this exit code (MPI_Abort); one rank: exits. Never returns. Local. */
+_Noreturn void rank_group_abort(const struct rank_group *group, int exit_code);
+
+#endif

@@ -1,0 +1,61 @@
+/* The accounts: every byte and message that leaves a rank, by kind, layer and distance, counted
+ * where it is sent. */
+#ifndef MOEBIUS_COMM_TRAFFIC_H
+#define MOEBIUS_COMM_TRAFFIC_H
+
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+
+enum traffic_kind {
+    TRAFFIC_PLAN,           /* the step's plan, from the coordinator */
+    TRAFFIC_ROWS,           /* row results (logits, choices) to the coordinator */
+    TRAFFIC_STATUS,         /* agreement on a status */
+    TRAFFIC_DISPATCH,       /* tokens to experts */
+    TRAFFIC_COMBINE,        /* expert outputs home */
+    TRAFFIC_REDUCE_SCATTER, /* partial sums of tensor-parallel attention */
+    TRAFFIC_ALL_GATHER,     /* slices back to every rank of the group */
+    TRAFFIC_ALL_REDUCE,     /* only in the deepspeed flow */
+    TRAFFIC_WEIGHTS,        /* loading */
+    TRAFFIC_KIND_COUNT
+};
+
+enum traffic_distance { TRAFFIC_SELF, TRAFFIC_NODE, TRAFFIC_REMOTE, TRAFFIC_DISTANCE_COUNT };
+
+struct traffic_cell {
+    int64_t bytes; /* payload handed to the transport, headers of ours included */
+    int64_t messages;
+};
+
+struct traffic {
+    int32_t layers;             /* cells [layers + 1]: the last one is "outside the layers" */
+    struct traffic_cell *cells; /* [layers + 1][TRAFFIC_KIND_COUNT][TRAFFIC_DISTANCE_COUNT] */
+    int64_t wait_ns,
+        transfer_ns; /* asleep or polling before the first byte of a peer came / from then on */
+    /* Locality of routing, added up by moe: pairs (token, expert) in all and on the token's home;
+     * tokens and copies to other ranks; the most loaded rank's pairs and the mean, a step and
+     * layer. */
+    int64_t pairs, local_pairs, tokens, copies;
+    double load_max_sum, load_mean_sum;
+};
+
+enum status
+traffic_create(int32_t layers,
+               struct traffic **traffic); /* zeroed; STATUS_NO_MEMORY (logged). Local. */
+void traffic_destroy(struct traffic *traffic);
+
+/* Local. */
+void traffic_count(struct traffic *traffic, int32_t layer, enum traffic_kind kind,
+                   enum traffic_distance distance, int64_t bytes);
+
+/* "dispatch", "combine", ... */
+const char *traffic_kind_name(enum traffic_kind kind);
+
+/* The sums over all layers of one kind and distance. Local. */
+struct traffic_cell traffic_total(const struct traffic *traffic, enum traffic_kind kind,
+                                  enum traffic_distance distance);
+
+/* Adds `other` to `traffic` (same number of layers). Local. */
+void traffic_add(struct traffic *traffic, const struct traffic *other);
+
+#endif

@@ -1,0 +1,77 @@
+/* How bytes get from one rank to another. One primitive, an exchange of messages whose peers and
+ * sizes are known to the sender and whose upper bounds are known to the receiver; everything
+ * collective is built from it (collective.h), so that every byte is counted in one place, every
+ * wait has a deadline, and every deadline names the peers that were waited for.
+ *
+ * Implementations, chosen at start: transport_self.c (one rank, no MPI), transport_mpi.c. A place
+ * for transport_nccl.cu. */
+#ifndef MOEBIUS_COMM_TRANSPORT_H
+#define MOEBIUS_COMM_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "comm/traffic.h"
+#include "kernels/base/status.h"
+
+#define TRANSPORT_RANKS_MAX 1024
+
+/* What is going on, for the message of a deadline and for the accounts. */
+struct transport_scope {
+    int64_t step;
+    int32_t layer; /* -1: outside the layers */
+    enum traffic_kind kind;
+};
+
+struct transport_send {
+    int32_t peer; /* world rank, not the own one */
+    const void *data;
+    int64_t bytes;
+};
+
+struct transport_receive {
+    int32_t peer;
+    void *buffer;
+    int64_t capacity; /* a longer message is STATUS_PEER (logged) */
+    int64_t bytes;    /* out: received */
+};
+
+struct transport;
+
+struct transport_ops {
+    const char *name;
+    /* Posts all receives and sends, returns when all are done. At most one message to and from each
+     * peer a call; both sides call with the same scope, which travels with the message and is
+     * checked. */
+    enum status (*exchange)(struct transport *transport, const struct transport_scope *scope,
+                            const struct transport_send *sends, int32_t send_count,
+                            struct transport_receive *receives, int32_t receive_count);
+    /* Waits for one message from `peer` without a deadline, asleep (<= 2 % of a core, wakes within
+     * 1 ms): how an idle rank waits for the next plan. */
+    enum status (*await)(struct transport *transport, const struct transport_scope *scope,
+                         struct transport_receive *receive);
+    void (*destroy)(struct transport *transport);
+};
+
+/* The head of every implementation. */
+struct transport {
+    const struct transport_ops *ops;
+    int32_t rank, size;
+    int32_t timeout_ms;        /* of every wait inside a step; --comm-timeout */
+    const int32_t *node_of;    /* [size]: which node a rank is on */
+    const char (*host_of)[64]; /* [size] */
+    struct traffic *traffic;   /* where sends are counted; NULL: not */
+};
+
+/* Checked front of ops->exchange: counts what is sent. STATUS_PEER (logged once: which ranks on
+ * which hosts were waited for, step, layer, kind, how long) when the deadline passes. Collective
+ * among the peers named. */
+enum status transport_exchange(struct transport *transport, const struct transport_scope *scope,
+                               const struct transport_send *sends, int32_t send_count,
+                               struct transport_receive *receives, int32_t receive_count);
+
+/* One rank, nothing to send to. STATUS_NO_MEMORY. Local. */
+enum status transport_self_create(struct transport **transport);
+
+#endif
