@@ -1,0 +1,160 @@
+/* Collectives over transport_exchange. Sums are made at the owner, in rank order: what a row's sum
+ * is must not depend on who owns it, which is just what shuffling changes. */
+#include "comm/collective.h"
+
+#include <string.h>
+
+#include "kernels/base/check.h"
+#include "kernels/dtype.h"
+
+enum status collective_broadcast(const struct collective_group *group,
+                                 const struct transport_scope *scope, bool idle, void *buffer,
+                                 int64_t capacity, int64_t *bytes) {
+    if (group->count == 1)
+        return STATUS_OK;
+    if (group->self == 0) {
+        struct transport_send sends[TRANSPORT_RANKS_MAX];
+        for (int32_t i = 1; i < group->count; i++)
+            sends[i - 1] =
+                (struct transport_send){.peer = group->members[i], .data = buffer, .bytes = *bytes};
+        return transport_exchange(group->transport, scope, sends, group->count - 1, NULL, 0);
+    }
+    struct transport_receive receive = {
+        .peer = group->members[0], .buffer = buffer, .capacity = capacity};
+    if (idle)
+        RETURN_IF_ERROR(group->transport->ops->await(group->transport, scope, &receive));
+    else
+        RETURN_IF_ERROR(transport_exchange(group->transport, scope, NULL, 0, &receive, 1));
+    *bytes = receive.bytes;
+    return STATUS_OK;
+}
+
+enum status collective_gather(const struct collective_group *group,
+                              const struct transport_scope *scope, const void *mine, int64_t bytes,
+                              void *const *into, int64_t capacity, int64_t *sizes) {
+    if (group->self != 0) {
+        struct transport_send send = {.peer = group->members[0], .data = mine, .bytes = bytes};
+        return transport_exchange(group->transport, scope, &send, 1, NULL, 0);
+    }
+    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    for (int32_t i = 1; i < group->count; i++)
+        receives[i - 1] = (struct transport_receive){
+            .peer = group->members[i], .buffer = into[i], .capacity = capacity};
+    RETURN_IF_ERROR(
+        transport_exchange(group->transport, scope, NULL, 0, receives, group->count - 1));
+    ASSERT(bytes <= capacity);
+    memcpy(into[0], mine, (size_t)bytes);
+    sizes[0] = bytes;
+    for (int32_t i = 1; i < group->count; i++)
+        sizes[i] = receives[i - 1].bytes;
+    return STATUS_OK;
+}
+
+enum status collective_agree(const struct collective_group *group,
+                             const struct transport_scope *scope, enum status mine,
+                             enum status *agreed) {
+    struct transport_send sends[TRANSPORT_RANKS_MAX];
+    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    int32_t own = (int32_t)mine, others[TRANSPORT_RANKS_MAX], count = 0;
+    for (int32_t i = 0; i < group->count; i++) {
+        if (i == group->self)
+            continue;
+        sends[count] =
+            (struct transport_send){.peer = group->members[i], .data = &own, .bytes = sizeof own};
+        receives[count] = (struct transport_receive){
+            .peer = group->members[i], .buffer = &others[count], .capacity = sizeof own};
+        count++;
+    }
+    RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
+    *agreed = mine;
+    for (int32_t i = 0; i < count; i++)
+        if (others[i] > (int32_t)*agreed && others[i] < STATUS_COUNT)
+            *agreed = (enum status)others[i];
+    return STATUS_OK;
+}
+
+/* ---- rows of a tensor-parallel group ---- */
+
+static int32_t row_at(const struct collective_rows *rows, int32_t place) {
+    return rows->order != NULL ? rows->order[place] : place;
+}
+
+static int64_t slice_elements(const struct collective_rows *rows, int32_t member) {
+    return (int64_t)(rows->slices[member + 1] - rows->slices[member]) * rows->columns;
+}
+
+int64_t collective_scratch_bytes(int32_t members, int32_t rows, int32_t columns) {
+    /* All rows once to send, and every member's share of the own slice to receive; a slice is at
+     * most all rows. */
+    return (int64_t)sizeof(float) * rows * columns * (1 + members);
+}
+
+enum status collective_reduce_scatter(const struct collective_group *group,
+                                      const struct transport_scope *scope,
+                                      const struct collective_rows *rows, const float *partial,
+                                      float *out) {
+    size_t row_bytes = (size_t)rows->columns * sizeof(float);
+    struct transport_send sends[TRANSPORT_RANKS_MAX];
+    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    float *outgoing = rows->scratch, *incoming[TRANSPORT_RANKS_MAX];
+    float *next = outgoing + (int64_t)rows->rows * rows->columns;
+    int64_t own = slice_elements(rows, group->self);
+    int32_t count = 0;
+    for (int32_t member = 0; member < group->count; member++) {
+        float *share = outgoing + (int64_t)rows->slices[member] * rows->columns;
+        for (int32_t place = rows->slices[member]; place < rows->slices[member + 1]; place++)
+            memcpy(outgoing + (int64_t)place * rows->columns,
+                   partial + (int64_t)row_at(rows, place) * rows->columns, row_bytes);
+        incoming[member] = member == group->self ? share : next;
+        if (member == group->self)
+            continue;
+        int64_t bytes = slice_elements(rows, member) * (int64_t)sizeof(float);
+        sends[count] =
+            (struct transport_send){.peer = group->members[member], .data = share, .bytes = bytes};
+        receives[count] = (struct transport_receive){.peer = group->members[member],
+                                                     .buffer = next,
+                                                     .capacity = own * (int64_t)sizeof(float)};
+        next += own;
+        count++;
+    }
+    RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
+    memcpy(out, incoming[0], (size_t)own * sizeof(float));
+    for (int32_t member = 1; member < group->count; member++)
+        for (int64_t i = 0; i < own; i++)
+            out[i] += incoming[member][i];
+    return STATUS_OK;
+}
+
+enum status collective_all_gather(const struct collective_group *group,
+                                  const struct transport_scope *scope,
+                                  const struct collective_rows *rows, const float *slice,
+                                  float *full) {
+    size_t row_bytes = (size_t)rows->columns * sizeof(float);
+    struct transport_send sends[TRANSPORT_RANKS_MAX];
+    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    float *incoming = rows->scratch;
+    int32_t count = 0;
+    for (int32_t member = 0; member < group->count; member++) {
+        if (member == group->self)
+            continue;
+        sends[count] = (struct transport_send){.peer = group->members[member],
+                                               .data = slice,
+                                               .bytes = slice_elements(rows, group->self) *
+                                                        (int64_t)sizeof(float)};
+        receives[count] = (struct transport_receive){
+            .peer = group->members[member],
+            .buffer = incoming + (int64_t)rows->slices[member] * rows->columns,
+            .capacity = slice_elements(rows, member) * (int64_t)sizeof(float)};
+        count++;
+    }
+    RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
+    for (int32_t member = 0; member < group->count; member++)
+        for (int32_t place = rows->slices[member]; place < rows->slices[member + 1]; place++) {
+            const float *from =
+                member == group->self
+                    ? slice + (int64_t)(place - rows->slices[member]) * rows->columns
+                    : incoming + (int64_t)place * rows->columns;
+            memcpy(full + (int64_t)row_at(rows, place) * rows->columns, from, row_bytes);
+        }
+    return STATUS_OK;
+}

@@ -1,0 +1,25 @@
+/* The front of every transport: what leaves is counted here, so that no implementation can forget
+ * it. */
+#include "comm/transport.h"
+
+#include "kernels/base/check.h"
+
+static enum traffic_distance distance_to(const struct transport *transport, int32_t peer) {
+    return transport->node_of[peer] == transport->node_of[transport->rank] ? TRAFFIC_NODE
+                                                                           : TRAFFIC_REMOTE;
+}
+
+enum status transport_exchange(struct transport *transport, const struct transport_scope *scope,
+                               const struct transport_send *sends, int32_t send_count,
+                               struct transport_receive *receives, int32_t receive_count) {
+    if (send_count == 0 && receive_count == 0)
+        return STATUS_OK;
+    RETURN_IF_ERROR(
+        transport->ops->exchange(transport, scope, sends, send_count, receives, receive_count));
+    for (int32_t i = 0; transport->traffic != NULL && i < send_count; i++) {
+        ASSERT(sends[i].peer != transport->rank);
+        traffic_count(transport->traffic, scope->layer, scope->kind,
+                      distance_to(transport, sends[i].peer), sends[i].bytes);
+    }
+    return STATUS_OK;
+}
