@@ -34,9 +34,8 @@ enum status collective_agree(const struct collective_group *group,
 /* Rows of `columns` f32. partial: [rows][columns], this member's partial sums of all rows. Row r
  * belongs to the member whose slice holds it: slices[i] .. slices[i+1]-1 in the order given by
  * `order` (order[p] = row at place p; NULL: identity). out: the own slice, in order, = sum over
- * members in rank order, f32. Never a ring. wire: F32, or BF16 to round each partial sum once
- * before it is sent and summed (the own one as well). scratch: see collective_scratch_bytes.
- * Collective. */
+ * members in rank order, f32. Never a ring. scratch: see
+ * collective_scratch_bytes. Collective. */
 struct collective_rows {
     int32_t rows, columns;
     const int32_t *slices; /* [count + 1] */
