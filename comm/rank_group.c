@@ -1,0 +1,118 @@
+/* Joins the job and tells each rank its place: world, node, tensor- and data-parallel group. */
+#include "comm/rank_group.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "comm/transport_mpi.h"
+#include "kernels/base/check.h"
+#include "kernels/base/log.h"
+
+static enum status start_alone(struct rank_group *group) {
+    RETURN_IF_ERROR(transport_self_create(&group->transport));
+    group->size = group->node_count = group->node_size = 1;
+    return STATUS_OK;
+}
+
+/* Nodes are told apart by host name and numbered by their lowest rank. */
+static void number_nodes(struct rank_group *group) {
+    for (int32_t rank = 0; rank < group->size; rank++) {
+        int32_t twin = 0;
+        while (strcmp(group->host_of[twin], group->host_of[rank]) != 0)
+            twin++;
+        group->node_of[rank] = twin == rank ? group->node_count++ : group->node_of[twin];
+    }
+    group->node = group->node_of[group->rank];
+    for (int32_t rank = 0; rank < group->size; rank++) {
+        if (group->node_of[rank] != group->node)
+            continue;
+        group->node_rank += rank < group->rank ? 1 : 0;
+        group->node_size++;
+    }
+}
+
+static enum status start_with_mpi(int32_t timeout_ms, struct rank_group *group) {
+    int provided, rank, size;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    group->rank = rank;
+    group->size = size;
+    if (provided < MPI_THREAD_FUNNELED || size > TRANSPORT_RANKS_MAX) {
+        LOG_ERROR("MPI: expected thread level funneled and at most %d ranks, got level %d and %d",
+                  TRANSPORT_RANKS_MAX, provided, size);
+        return STATUS_PEER;
+    }
+    group->node_of = calloc((size_t)size, sizeof *group->node_of);
+    group->host_of = calloc((size_t)size, sizeof *group->host_of);
+    if (group->node_of == NULL || group->host_of == NULL) {
+        LOG_ERROR("ranks: cannot take the table of %d ranks", size);
+        return STATUS_NO_MEMORY;
+    }
+    char host[64] = "";
+    if (gethostname(host, sizeof host - 1) != 0)
+        snprintf(host, sizeof host, "rank%d", rank);
+    MPI_Allgather(host, sizeof host, MPI_CHAR, group->host_of, sizeof host, MPI_CHAR,
+                  MPI_COMM_WORLD);
+    number_nodes(group);
+    return transport_mpi_create(group->node_of, (const char(*)[64])group->host_of, timeout_ms,
+                                &group->transport);
+}
+
+enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct rank_group *group) {
+    *group = (struct rank_group){.tp_size = 1, .dp_size = 1};
+    enum status status = under_launcher ? start_with_mpi(timeout_ms, group) : start_alone(group);
+    group->dp_size = group->size;
+    group->dp_rank = group->tp_first = group->rank;
+    return status;
+}
+
+static bool is_possible(const struct rank_group *group, int32_t tp) {
+    return tp >= 1 && tp <= group->size && group->size % tp == 0;
+}
+
+enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size) {
+    int32_t tp = tp_size > 0   ? tp_size
+                 : dp_size > 0 ? group->size / (group->size % dp_size == 0 ? dp_size : group->size)
+                               : 1;
+    if (!is_possible(group, tp) || (dp_size > 0 && dp_size * tp != group->size)) {
+        int32_t below = tp < group->size ? tp : group->size, above = tp;
+        while (below > 1 && group->size % below != 0)
+            below--;
+        while (above < group->size && group->size % above != 0)
+            above++;
+        if (above > group->size)
+            above = group->size;
+        LOG_ERROR("--tensor-parallel-size %d x --data-parallel-size %d: expected %d ranks in all, "
+                  "nearest: %d x %d or %d x %d",
+                  tp_size > 0 ? tp_size : tp, dp_size > 0 ? dp_size : group->size / tp, group->size,
+                  below, group->size / below, above, group->size / above);
+        return STATUS_USAGE;
+    }
+    group->tp_size = tp;
+    group->dp_size = group->size / tp;
+    group->tp_rank = group->rank % tp;
+    group->dp_rank = group->rank / tp;
+    group->tp_first = group->dp_rank * tp;
+    return STATUS_OK;
+}
+
+void rank_group_finish(struct rank_group *group) {
+    bool with_mpi = group->node_of != NULL;
+    if (group->transport != NULL)
+        group->transport->ops->destroy(group->transport);
+    free(group->node_of);
+    free(group->host_of);
+    *group = (struct rank_group){0};
+    if (with_mpi)
+        MPI_Finalize();
+}
+
+_Noreturn void rank_group_abort(const struct rank_group *group, int exit_code) {
+    if (group->node_of != NULL)
+        MPI_Abort(MPI_COMM_WORLD, exit_code);
+    _exit(exit_code);
+}

@@ -1,0 +1,272 @@
+/* The MPI transport: nonblocking point-to-point with a deadline. With rank_group.c the only file
+ * that knows MPI.
+ *
+ * Every message starts with a small head (step, layer, kind, length) that is checked on arrival:
+ * ranks that do not do the same thing at the same time are told so, instead of adding up the wrong
+ * rows. Between two ranks MPI keeps messages in order, so one tag is enough. */
+#define _GNU_SOURCE
+#include "comm/transport_mpi.h"
+
+#include <limits.h>
+#include <mpi.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/base/check.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+
+#define TAG 1
+#define SPIN_NS 200000       /* how long a step's wait polls before it sleeps between polls */
+#define SLEEP_NS 50000       /* between polls of a step's wait */
+#define IDLE_SLEEP_NS 500000 /* between polls while there is nothing to do */
+#define HEAD_MAGIC UINT32_C(0x4d4f4542)
+
+/* What goes before the payload. */
+struct head {
+    uint32_t magic;
+    int32_t layer, kind;
+    int32_t reserved;
+    int64_t step, bytes;
+};
+
+/* One message under way: head and payload travel as one MPI message. */
+struct slot {
+    MPI_Request request;
+    char *staging;    /* head + payload */
+    int64_t capacity; /* of staging */
+};
+
+struct transport_mpi {
+    struct transport transport;
+    MPI_Comm communicator;
+    struct slot sends[TRANSPORT_RANKS_MAX], receives[TRANSPORT_RANKS_MAX]; /* by peer */
+};
+
+static struct transport_mpi *self_of(struct transport *transport) {
+    return (struct transport_mpi *)(void *)transport;
+}
+
+/* Staging grows to the largest message that a pair of ranks exchanges, and stays. */
+static enum status stage(struct slot *slot, int64_t bytes) {
+    int64_t needed = bytes + (int64_t)sizeof(struct head);
+    if (needed <= slot->capacity)
+        return STATUS_OK;
+    if (needed > INT_MAX) {
+        LOG_ERROR("transport: expected a message of at most %d bytes, got %lld", INT_MAX,
+                  (long long)needed);
+        return STATUS_LIMIT;
+    }
+    char *staging = realloc(slot->staging, (size_t)needed);
+    if (staging == NULL) {
+        LOG_ERROR("transport: cannot take a message buffer of %lld bytes", (long long)needed);
+        return STATUS_NO_MEMORY;
+    }
+    slot->staging = staging;
+    slot->capacity = needed;
+    return STATUS_OK;
+}
+
+static enum status post(struct transport_mpi *mpi, const struct transport_scope *scope,
+                        const struct transport_send *sends, int32_t send_count,
+                        const struct transport_receive *receives, int32_t receive_count) {
+    for (int32_t i = 0; i < receive_count; i++) {
+        struct slot *slot = &mpi->receives[receives[i].peer];
+        RETURN_IF_ERROR(stage(slot, receives[i].capacity));
+        MPI_Irecv(slot->staging, (int)(receives[i].capacity + (int64_t)sizeof(struct head)),
+                  MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &slot->request);
+    }
+    for (int32_t i = 0; i < send_count; i++) {
+        struct slot *slot = &mpi->sends[sends[i].peer];
+        RETURN_IF_ERROR(stage(slot, sends[i].bytes));
+        struct head head = {.magic = HEAD_MAGIC,
+                            .layer = scope->layer,
+                            .kind = (int32_t)scope->kind,
+                            .step = scope->step,
+                            .bytes = sends[i].bytes};
+        memcpy(slot->staging, &head, sizeof head);
+        if (sends[i].bytes > 0)
+            memcpy(slot->staging + sizeof head, sends[i].data, (size_t)sends[i].bytes);
+        MPI_Isend(slot->staging, (int)(sends[i].bytes + (int64_t)sizeof head), MPI_BYTE,
+                  sends[i].peer, TAG, mpi->communicator, &slot->request);
+    }
+    return STATUS_OK;
+}
+
+static enum status check_head(const struct transport_mpi *mpi, const struct transport_scope *scope,
+                              int32_t peer, const struct head *head, int64_t received) {
+    if (head->magic == HEAD_MAGIC && head->step == scope->step && head->layer == scope->layer &&
+        head->kind == (int32_t)scope->kind && head->bytes == received)
+        return STATUS_OK;
+    bool known = head->kind >= 0 && head->kind < TRAFFIC_KIND_COUNT;
+    LOG_ERROR("rank %d on %s: expected %s of step %lld, layer %d, got %s of step %lld, layer %d "
+              "(%lld bytes): the ranks do not do the same thing",
+              peer, mpi->transport.host_of[peer], traffic_kind_name(scope->kind),
+              (long long)scope->step, scope->layer,
+              known ? traffic_kind_name((enum traffic_kind)head->kind) : "garbage",
+              (long long)head->step, head->layer, (long long)received);
+    return STATUS_PEER;
+}
+
+static enum status take(struct transport_mpi *mpi, const struct transport_scope *scope,
+                        struct transport_receive *receive, const MPI_Status *status) {
+    int count;
+    MPI_Get_count(status, MPI_BYTE, &count);
+    int64_t bytes = (int64_t)count - (int64_t)sizeof(struct head);
+    struct head head = {0};
+    const char *staging = mpi->receives[receive->peer].staging;
+    if (bytes >= 0)
+        memcpy(&head, staging, sizeof head);
+    RETURN_IF_ERROR(check_head(mpi, scope, receive->peer, &head, bytes));
+    if (bytes > 0)
+        memcpy(receive->buffer, staging + sizeof head, (size_t)bytes);
+    receive->bytes = bytes;
+    return STATUS_OK;
+}
+
+/* Who is missing, for the one line of a deadline. */
+static void report_deadline(const struct transport_mpi *mpi, const struct transport_scope *scope,
+                            const bool *receive_done, const struct transport_receive *receives,
+                            int32_t receive_count, const bool *send_done,
+                            const struct transport_send *sends, int32_t send_count) {
+    char text[512];
+    int used = 0;
+    text[0] = '\0';
+    for (int32_t i = 0; i < receive_count + send_count && used < 400; i++) {
+        bool is_receive = i < receive_count;
+        if (is_receive ? receive_done[i] : send_done[i - receive_count])
+            continue;
+        int32_t peer = is_receive ? receives[i].peer : sends[i - receive_count].peer;
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s rank %d on %s",
+                         used > 0 ? "," : "", is_receive ? "" : " taking by", peer,
+                         mpi->transport.host_of[peer]);
+    }
+    LOG_ERROR("no answer within %d ms from%s: step %lld, layer %d, %s", mpi->transport.timeout_ms,
+              text, (long long)scope->step, scope->layer, traffic_kind_name(scope->kind));
+}
+
+static void pause_between_polls(int64_t waited_ns) {
+    if (waited_ns < SPIN_NS) {
+        sched_yield(); /* ranks share cores */
+        return;
+    }
+    struct timespec pause = {0, SLEEP_NS};
+    nanosleep(&pause, NULL);
+}
+
+static enum status wait_all(struct transport_mpi *mpi, const struct transport_scope *scope,
+                            const struct transport_send *sends, int32_t send_count,
+                            struct transport_receive *receives, int32_t receive_count) {
+    bool receive_done[TRANSPORT_RANKS_MAX] = {false}, send_done[TRANSPORT_RANKS_MAX] = {false};
+    int32_t left = send_count + receive_count;
+    int64_t start = clock_now_ns(), first = 0;
+    int64_t deadline = start + (int64_t)mpi->transport.timeout_ms * 1000000;
+    while (left > 0) {
+        int32_t before = left;
+        for (int32_t i = 0; i < receive_count; i++) {
+            int done = 0;
+            MPI_Status status;
+            if (receive_done[i])
+                continue;
+            MPI_Test(&mpi->receives[receives[i].peer].request, &done, &status);
+            if (!done)
+                continue;
+            receive_done[i] = true;
+            left--;
+            if (first == 0)
+                first = clock_now_ns();
+            RETURN_IF_ERROR(take(mpi, scope, &receives[i], &status));
+        }
+        for (int32_t i = 0; i < send_count; i++) {
+            int done = 0;
+            if (send_done[i])
+                continue;
+            MPI_Test(&mpi->sends[sends[i].peer].request, &done, MPI_STATUS_IGNORE);
+            send_done[i] = done != 0;
+            left -= done != 0;
+        }
+        if (left == 0 || left < before)
+            continue;
+        int64_t now = clock_now_ns();
+        if (now > deadline) {
+            report_deadline(mpi, scope, receive_done, receives, receive_count, send_done, sends,
+                            send_count);
+            return STATUS_PEER;
+        }
+        pause_between_polls(now - start);
+    }
+    if (mpi->transport.traffic != NULL) {
+        int64_t end = clock_now_ns();
+        if (first == 0)
+            first = end;
+        mpi->transport.traffic->wait_ns += first - start;
+        mpi->transport.traffic->transfer_ns += end - first;
+    }
+    return STATUS_OK;
+}
+
+static enum status mpi_exchange(struct transport *transport, const struct transport_scope *scope,
+                                const struct transport_send *sends, int32_t send_count,
+                                struct transport_receive *receives, int32_t receive_count) {
+    struct transport_mpi *mpi = self_of(transport);
+    RETURN_IF_ERROR(post(mpi, scope, sends, send_count, receives, receive_count));
+    return wait_all(mpi, scope, sends, send_count, receives, receive_count);
+}
+
+static enum status mpi_await(struct transport *transport, const struct transport_scope *scope,
+                             struct transport_receive *receive) {
+    struct transport_mpi *mpi = self_of(transport);
+    RETURN_IF_ERROR(post(mpi, scope, NULL, 0, receive, 1));
+    int64_t start = clock_now_ns();
+    for (;;) {
+        int done;
+        MPI_Status status;
+        MPI_Test(&mpi->receives[receive->peer].request, &done, &status);
+        if (done)
+            return take(mpi, scope, receive, &status);
+        int64_t waited = clock_now_ns() - start;
+        if (waited < SPIN_NS) {
+            sched_yield();
+            continue;
+        }
+        struct timespec pause = {0, waited < 20000000 ? SLEEP_NS : IDLE_SLEEP_NS};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void mpi_destroy(struct transport *transport) {
+    struct transport_mpi *mpi = self_of(transport);
+    for (int32_t i = 0; i < transport->size; i++) {
+        free(mpi->sends[i].staging);
+        free(mpi->receives[i].staging);
+    }
+    MPI_Comm_free(&mpi->communicator);
+    free(mpi);
+}
+
+static const struct transport_ops transport_mpi_ops = {
+    .name = "mpi", .exchange = mpi_exchange, .await = mpi_await, .destroy = mpi_destroy};
+
+enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[64],
+                                 int32_t timeout_ms, struct transport **transport) {
+    struct transport_mpi *mpi = calloc(1, sizeof *mpi);
+    if (mpi == NULL) {
+        LOG_ERROR("transport: out of memory");
+        return STATUS_NO_MEMORY;
+    }
+    int rank, size;
+    MPI_Comm_dup(MPI_COMM_WORLD, &mpi->communicator);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    mpi->transport = (struct transport){.ops = &transport_mpi_ops,
+                                        .rank = rank,
+                                        .size = size,
+                                        .timeout_ms = timeout_ms,
+                                        .node_of = node_of,
+                                        .host_of = host_of};
+    *transport = &mpi->transport;
+    return STATUS_OK;
+}
