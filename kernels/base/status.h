@@ -16,6 +16,7 @@ enum status {
                          */
     STATUS_NO_MEMORY,   /* the memory plan does not fit, or an allocation at start failed */
     STATUS_LIMIT,       /* a bounded pool or queue is full */
+    STATUS_PEER,        /* another rank was lost, stopped, disagreed, or did not answer in time */
     STATUS_INTERNAL,    /* a state that should not occur but is survivable */
     STATUS_COUNT
 };
