@@ -77,6 +77,5 @@ void traffic_add(struct traffic *traffic, const struct traffic *other) {
     traffic->local_pairs += other->local_pairs;
     traffic->tokens += other->tokens;
     traffic->copies += other->copies;
-    traffic->load_max_sum += other->load_max_sum;
-    traffic->load_mean_sum += other->load_mean_sum;
+    traffic->computed_pairs += other->computed_pairs;
 }

@@ -32,11 +32,9 @@ struct traffic {
     struct traffic_cell *cells; /* [layers + 1][TRAFFIC_KIND_COUNT][TRAFFIC_DISTANCE_COUNT] */
     int64_t wait_ns,
         transfer_ns; /* asleep or polling before the first byte of a peer came / from then on */
-    /* Locality of routing, added up by moe: pairs (token, expert) in all and on the token's home;
-     * tokens and copies to other ranks; the most loaded rank's pairs and the mean, a step and
-     * layer. */
-    int64_t pairs, local_pairs, tokens, copies;
-    double load_max_sum, load_mean_sum;
+    /* Locality of routing, added up by moe: (token, expert) pairs of home tokens, those of them
+     * computed at home, tokens, copies sent to other ranks; pairs computed here for anybody. */
+    int64_t pairs, local_pairs, tokens, copies, computed_pairs;
 };
 
 enum status

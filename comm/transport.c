@@ -3,6 +3,7 @@
 #include "comm/transport.h"
 
 #include "kernels/base/check.h"
+#include "kernels/base/log.h"
 
 static enum traffic_distance distance_to(const struct transport *transport, int32_t peer) {
     return transport->node_of[peer] == transport->node_of[transport->rank] ? TRAFFIC_NODE
@@ -22,4 +23,13 @@ enum status transport_exchange(struct transport *transport, const struct transpo
                       distance_to(transport, sends[i].peer), sends[i].bytes);
     }
     return STATUS_OK;
+}
+
+enum status transport_garbled(const struct transport *transport,
+                              const struct transport_scope *scope, int32_t peer, int64_t bytes) {
+    LOG_ERROR("rank %d on %s: expected a well-formed %s message of step %lld, layer %d, got %lld "
+              "bytes that are none",
+              peer, transport->host_of[peer], traffic_kind_name(scope->kind),
+              (long long)scope->step, scope->layer, (long long)bytes);
+    return STATUS_PEER;
 }

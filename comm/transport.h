@@ -71,6 +71,10 @@ enum status transport_exchange(struct transport *transport, const struct transpo
                                const struct transport_send *sends, int32_t send_count,
                                struct transport_receive *receives, int32_t receive_count);
 
+/* Logs that a peer's message is not what this scope needs and returns STATUS_PEER. Local. */
+enum status transport_garbled(const struct transport *transport,
+                              const struct transport_scope *scope, int32_t peer, int64_t bytes);
+
 /* One rank, nothing to send to. STATUS_NO_MEMORY. Local. */
 enum status transport_self_create(struct transport **transport);
 
