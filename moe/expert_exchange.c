@@ -36,10 +36,12 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
                           struct expert_exchange *exchange) {
     *exchange = (struct expert_exchange){.ranks = ranks, .limits = *limits};
     size_t count = (size_t)size_of(exchange), rows = (size_t)limits->rows;
-    size_t pairs = rows * (size_t)limits->top_k, copies = pairs; /* without dedup: one a pair */
+    size_t pairs = rows * (size_t)limits->top_k;
+    size_t copies = ranks->flow == EXPERT_FLOW_A2A ? pairs : rows;
     size_t dispatch = sizeof(struct message_head) + pairs * sizeof(struct message_pair) +
                       copies * row_bytes(exchange);
     size_t combine = pairs * y_row_bytes(exchange);
+    exchange->copies = (int32_t)copies;
     exchange->message_bytes = (int64_t)(dispatch > combine ? dispatch : combine);
     exchange->outgoing = arena_take(arena, count * sizeof(char *));
     exchange->incoming = arena_take(arena, count * sizeof(char *));
@@ -51,14 +53,14 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
         exchange->outgoing[i] = outgoing;
         exchange->incoming[i] = incoming;
     }
-    exchange->x = arena_take(arena, count * copies * x_stride_bytes(exchange));
+    exchange->x = arena_take(arena, copies * x_stride_bytes(exchange));
     exchange->x_first = arena_take(arena, (count + 1) * sizeof(int32_t));
     exchange->pair_first = arena_take(arena, (count + 1) * sizeof(int32_t));
-    exchange->pair_row = arena_take(arena, count * pairs * sizeof(int32_t));
-    exchange->pair_slot = arena_take(arena, count * pairs * sizeof(int32_t));
-    exchange->pair_place = arena_take(arena, count * pairs * sizeof(int32_t));
+    exchange->pair_row = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->pair_slot = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->pair_place = arena_take(arena, pairs * sizeof(int32_t));
     exchange->offsets = arena_take(arena, ((size_t)limits->slots + 1) * sizeof(int32_t));
-    exchange->source = arena_take(arena, count * pairs * sizeof(int32_t));
+    exchange->source = arena_take(arena, pairs * sizeof(int32_t));
     exchange->home_pair = arena_take(arena, count * pairs * sizeof(int32_t));
     exchange->home_count = arena_take(arena, count * sizeof(int32_t));
     exchange->y_home = arena_take(arena, pairs * y_row_bytes(exchange));
@@ -145,6 +147,8 @@ static int read_message(struct expert_exchange *exchange, int32_t source, const 
     const char *pairs = message + sizeof head;
     const char *rows = pairs + (size_t)head.pairs * sizeof(struct message_pair);
     int32_t x_first = exchange->x_first[source], pair_first = exchange->pair_first[source];
+    if (head.pairs > most - pair_first || head.rows > exchange->copies - x_first)
+        return -1;
     for (int32_t i = 0; i < head.pairs; i++) {
         struct message_pair pair;
         memcpy(&pair, pairs + (size_t)i * sizeof pair, sizeof pair);

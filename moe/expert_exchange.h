@@ -45,6 +45,7 @@ struct expert_exchange {
     struct expert_exchange_limits limits;
     char **outgoing, **incoming; /* [ranks]: one message each */
     int64_t message_bytes;       /* capacity of each */
+    int32_t copies;              /* rows that x holds */
     char *x;             /* act rows: tokens to compute here, by source rank, own ones included */
     int32_t *x_first;    /* [ranks + 1]: first row of each source in x */
     int32_t *pair_first; /* [ranks + 1]: first pair of each source */
