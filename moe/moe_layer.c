@@ -4,7 +4,12 @@
 
 #include "kernels/base/check.h"
 
+static bool spans_ranks(const struct moe_workspace *workspace) {
+    return workspace->exchange.ranks != NULL;
+}
+
 void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int32_t rows,
+                        const struct expert_ranks *ranks, int32_t slots,
                         struct moe_workspace *workspace) {
     size_t m = (size_t)rows, k = (size_t)layer->router.top_k, e = (size_t)layer->router.experts;
     size_t act = (size_t)dtype_bytes(layer->act_dtype),
@@ -19,6 +24,15 @@ void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int3
     workspace->h =
         arena_take(arena, m * k * (size_t)activation_stride(layer->expert_intermediate) * act);
     workspace->y = arena_take(arena, m * k * hidden * wire);
+    if (ranks != NULL && ranks->transport->size > 1) {
+        struct expert_exchange_limits limits = {.rows = rows,
+                                                .top_k = layer->router.top_k,
+                                                .hidden = layer->hidden,
+                                                .slots = slots,
+                                                .act_dtype = layer->act_dtype,
+                                                .wire_dtype = layer->wire_dtype};
+        expert_exchange_take(arena, ranks, &limits, &workspace->exchange);
+    }
     if (layer->shared_intermediate > 0) {
         workspace->shared_h =
             arena_take(arena, m * (size_t)activation_stride(layer->shared_intermediate) * act);
@@ -46,21 +60,52 @@ static void route(const struct kernels *kernels, const struct moe_layer *layer,
     kernels->ops->router(kernels, &choose);
 }
 
+/* Both products of the experts on this rank, over pairs sorted by expert. */
 static void run_experts(const struct kernels *kernels, const struct moe_layer *layer,
-                        struct moe_workspace *workspace, const void *x_act) {
-    struct expert_rows rows = {.experts = layer->router.experts,
-                               .offsets = workspace->plan.offsets,
-                               .source = workspace->plan.source};
+                        struct moe_workspace *workspace, const struct expert_rows *rows,
+                        const void *x_act) {
     struct expert_gate_up_args up = {
-        .rows = rows, .x = x_act, .weight = &layer->gate_up, .h = workspace->h};
+        .rows = *rows, .x = x_act, .weight = &layer->gate_up, .h = workspace->h};
     kernels->ops->expert_gate_up(kernels, &up);
-    rows.source = NULL;
-    struct expert_down_args down = {.rows = rows,
+    struct expert_down_args down = {.rows = {.experts = rows->experts, .offsets = rows->offsets},
                                     .h = workspace->h,
                                     .weight = &layer->down,
                                     .y = workspace->y,
                                     .y_dtype = layer->wire_dtype};
     kernels->ops->expert_down(kernels, &down);
+}
+
+/* All experts here: the plan's sort is all the dispatch there is. */
+static void dispatch_and_run_here(const struct kernels *kernels, const struct moe_layer *layer,
+                                  struct moe_workspace *workspace, int32_t rows,
+                                  const void *x_act) {
+    expert_plan_build(rows, layer->router.top_k, layer->router.experts, workspace->ids,
+                      &workspace->plan);
+    struct expert_rows sorted = {.experts = layer->router.experts,
+                                 .offsets = workspace->plan.offsets,
+                                 .source = workspace->plan.source};
+    run_experts(kernels, layer, workspace, &sorted, x_act);
+}
+
+/* Tokens to their experts' ranks, outputs home: y_home holds pair (row, slot) at row * top_k +
+ * slot. */
+static enum status dispatch_and_run_across(const struct kernels *kernels,
+                                           const struct moe_layer *layer,
+                                           struct moe_workspace *workspace, int32_t rows,
+                                           const void *x_act) {
+    struct expert_exchange *exchange = &workspace->exchange;
+    struct transport_scope scope = workspace->scope;
+    scope.kind = TRAFFIC_DISPATCH;
+    RETURN_IF_ERROR(
+        expert_exchange_dispatch(exchange, &scope, layer->index, rows, workspace->ids, x_act));
+    struct expert_rows sorted = {
+        .experts = layer->gate_up.groups, .offsets = exchange->offsets, .source = exchange->source};
+    run_experts(kernels, layer, workspace, &sorted, exchange->x);
+    scope.kind = TRAFFIC_COMBINE;
+    RETURN_IF_ERROR(expert_exchange_combine(exchange, &scope, workspace->y));
+    for (int32_t i = 0; i < rows * layer->router.top_k; i++)
+        workspace->plan.row_of[i] = i;
+    return STATUS_OK;
 }
 
 /* The shared expert sees every token; it is a dense MLP beside the routed ones, optionally gated by
@@ -96,17 +141,19 @@ static void add_shared_expert(const struct kernels *kernels, const struct moe_la
     kernels->ops->add(kernels, &add);
 }
 
-void moe_layer_forward(const struct kernels *kernels, const struct moe_layer *layer,
-                       struct moe_workspace *workspace, int32_t rows, const float *x_f32,
-                       const void *x_act, float *out) {
+enum status moe_layer_forward(const struct kernels *kernels, const struct moe_layer *layer,
+                              struct moe_workspace *workspace, int32_t rows, const float *x_f32,
+                              const void *x_act, float *out) {
+    bool across = spans_ranks(workspace);
     route(kernels, layer, workspace, rows, x_f32);
-    expert_plan_build(rows, layer->router.top_k, layer->router.experts, workspace->ids,
-                      &workspace->plan);
-    run_experts(kernels, layer, workspace, x_act);
+    if (across)
+        RETURN_IF_ERROR(dispatch_and_run_across(kernels, layer, workspace, rows, x_act));
+    else
+        dispatch_and_run_here(kernels, layer, workspace, rows, x_act);
     struct combine_args combine = {.rows = rows,
                                    .columns = layer->hidden,
                                    .top_k = layer->router.top_k,
-                                   .y = workspace->y,
+                                   .y = across ? workspace->exchange.y_home : workspace->y,
                                    .y_dtype = layer->wire_dtype,
                                    .row_of = workspace->plan.row_of,
                                    .weights = workspace->weights,
@@ -114,4 +161,5 @@ void moe_layer_forward(const struct kernels *kernels, const struct moe_layer *la
     kernels->ops->combine(kernels, &combine);
     if (layer->shared_intermediate > 0)
         add_shared_expert(kernels, layer, workspace, rows, x_f32, x_act, out);
+    return STATUS_OK;
 }

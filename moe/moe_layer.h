@@ -6,11 +6,13 @@
 
 #include "kernels/base/memory.h"
 #include "kernels/kernel_ops.h"
+#include "moe/expert_exchange.h"
 #include "moe/expert_plan.h"
 
 /* A layer's weights and rule; all pointers are borrowed and stay valid as long as the layer is
  * used. */
 struct moe_layer {
+    int32_t index; /* among the model's MoE layers: which row of the placement */
     struct router_spec router;
     int32_t hidden, expert_intermediate, shared_intermediate; /* shared 0: no shared expert */
     struct weight router_weight;                              /* F32 PLAIN [experts][hidden] */
@@ -37,16 +39,20 @@ struct moe_workspace {
     float *shared_gate; /* [rows] */
 };
 
-/* Takes the buffers for up to `rows` rows of layers like `layer` from the arena (see struct arena
- * for measuring). Local. */
+/* Takes the buffers for up to `rows` rows (of all ranks together) of layers like `layer` from the
+ * arena (see struct arena for measuring). `ranks` is kept; NULL, or one rank: this rank has all
+ * experts. `slots`: most expert slots of a rank. Local. */
 void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int32_t rows,
+                        const struct expert_ranks *ranks, int32_t slots,
                         struct moe_workspace *workspace);
 
-/* out = the layer's output for normed inputs x. x_f32: act rows f32 [rows][hidden], x_act: the same
- * rounded to act_dtype (may be x_f32 itself when act_dtype is f32). out: [rows][hidden] f32.
- * Afterwards the workspace holds the router's logits, ids and weights of these rows. Local. */
-void moe_layer_forward(const struct kernels *kernels, const struct moe_layer *layer,
-                       struct moe_workspace *workspace, int32_t rows, const float *x_f32,
-                       const void *x_act, float *out);
+/* out = the layer's output for this rank's normed inputs x. x_f32: act rows f32 [rows][hidden],
+ * x_act: the same rounded to act_dtype (may be x_f32 itself when act_dtype is f32). out:
+ * [rows][hidden] f32. Afterwards the workspace holds the router's logits, ids and weights of these
+ * rows. STATUS_PEER when another rank does not answer. Collective over the expert-parallel ranks,
+ * also those without rows; Local on one rank. */
+enum status moe_layer_forward(const struct kernels *kernels, const struct moe_layer *layer,
+                              struct moe_workspace *workspace, int32_t rows, const float *x_f32,
+                              const void *x_act, float *out);
 
 #endif
