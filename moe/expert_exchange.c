@@ -238,7 +238,8 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
             return transport_garbled(transport, scope, source, received[source]);
     }
     exchange->pairs = exchange->pair_first[transport->size];
-    sort_pairs(exchange, slots);
+    sort_pairs(exchange,
+               slots > 0 ? slots : 1); /* a rank without experts still has one empty stack */
     count_locality(exchange, rows, sent);
     return STATUS_OK;
 }

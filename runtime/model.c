@@ -14,6 +14,17 @@ static int64_t qkv_columns(const struct model_spec *spec) {
            (int64_t)spec->attention.head_dim;
 }
 
+/* The most expert slots that any rank has in any layer. */
+static int32_t most_slots(const struct expert_ranks *ranks) {
+    int32_t most = 1;
+    for (int32_t layer = 0; ranks != NULL && layer < ranks->placement->layers; layer++) {
+        const int32_t *first = ranks->placement->layer[layer].first_slot;
+        for (int32_t rank = 0; rank < ranks->placement->ranks; rank++)
+            most = first[rank + 1] - first[rank] > most ? first[rank + 1] - first[rank] : most;
+    }
+    return most;
+}
+
 /* Takes the workspace from an arena, or measures it. */
 static void take_workspace(struct model *model, struct arena *arena) {
     const struct model_spec *spec = model->spec;
@@ -35,7 +46,7 @@ static void take_workspace(struct model *model, struct arena *arena) {
     for (int32_t layer = 0; layer < spec->layers; layer++) {
         if (spec->layer[layer].moe && !moe)
             moe_workspace_take(arena, &model->weights.layers[layer].moe, model->limits.rows,
-                               &w->moe);
+                               model->ranks, most_slots(model->ranks), &w->moe);
         if (!spec->layer[layer].moe && !dense)
             w->dense_h =
                 arena_take(arena, rows * (size_t)activation_stride(spec->dense_intermediate) * act);
@@ -57,9 +68,9 @@ static struct kv_shape shape_of_kv(const struct model *model) {
 enum status model_describe(struct model *model, const struct model_spec *spec,
                            const struct family *family, const struct kernels *kernels,
                            enum dtype dtype, const struct model_limits *limits,
-                           struct model_memory *memory) {
-    *model = (struct model){.spec = spec, .kernels = kernels, .limits = *limits};
-    RETURN_IF_ERROR(model_weights_describe(spec, family, kernels, dtype, &model->weights));
+                           const struct expert_ranks *ranks, struct model_memory *memory) {
+    *model = (struct model){.spec = spec, .ranks = ranks, .kernels = kernels, .limits = *limits};
+    RETURN_IF_ERROR(model_weights_describe(spec, family, kernels, dtype, ranks, &model->weights));
     struct arena arena = {0};
     take_workspace(model, &arena);
     model->region_bytes = arena.used;
@@ -141,8 +152,8 @@ static void dense_mlp_forward(struct model *model, const struct layer_weights *w
     model->kernels->ops->expert_down(model->kernels, &down);
 }
 
-static void layer_forward(struct model *model, const struct batch *batch, int32_t layer,
-                          const struct model_observer *observer) {
+static enum status layer_forward(struct model *model, const struct batch *batch, int32_t layer,
+                                 const struct model_observer *observer) {
     struct model_workspace *w = &model->workspace;
     const struct layer_weights *weights = &model->weights.layers[layer];
     const struct model_spec *spec = model->spec;
@@ -154,8 +165,9 @@ static void layer_forward(struct model *model, const struct batch *batch, int32_
 
     norm(model, batch->rows, w->x, weights->post_norm);
     if (spec->layer[layer].moe) {
-        moe_layer_forward(model->kernels, &weights->moe, &w->moe, batch->rows, w->normed,
-                          w->normed_act, w->block_out);
+        w->moe.scope.layer = layer;
+        RETURN_IF_ERROR(moe_layer_forward(model->kernels, &weights->moe, &w->moe, batch->rows,
+                                          w->normed, w->normed_act, w->block_out));
         observe(observer, MODEL_ROUTER_LOGITS, layer, w->moe.router_logits,
                 spec->moe.router.experts);
         observe(observer, MODEL_ROUTER_IDS, layer, w->moe.ids, spec->moe.router.top_k);
@@ -166,6 +178,7 @@ static void layer_forward(struct model *model, const struct batch *batch, int32_
     observe(observer, MODEL_MLP_OUT, layer, w->block_out, spec->hidden);
     add_to_residual(model, batch->rows);
     observe(observer, MODEL_HIDDEN, layer, w->x, spec->hidden);
+    return STATUS_OK;
 }
 
 /* Final norm and output matrix, for the wanted rows only. */
@@ -186,19 +199,19 @@ static void logits_forward(struct model *model, const struct batch *batch,
     model->kernels->ops->gemm(model->kernels, &args);
 }
 
-const float *model_forward(struct model *model, const struct batch *batch,
-                           const struct model_observer *observer) {
+enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
+                          const struct model_observer *observer, const float **logits) {
     struct model_workspace *w = &model->workspace;
     ASSERT(batch->rows <= model->limits.rows && batch->logit_count <= model->limits.logit_rows);
-    if (batch->rows == 0)
-        return w->logits;
+    w->moe.scope.step = step;
     struct embedding_args embed = {
         .rows = batch->rows, .ids = batch->tokens, .table = &model->weights.embedding, .y = w->x};
     model->kernels->ops->embedding(model->kernels, &embed);
     observe(observer, MODEL_EMBEDDING, 0, w->x, model->spec->hidden);
     for (int32_t layer = 0; layer < model->spec->layers; layer++)
-        layer_forward(model, batch, layer, observer);
+        RETURN_IF_ERROR(layer_forward(model, batch, layer, observer));
     if (batch->logit_count > 0)
         logits_forward(model, batch, observer);
-    return w->logits;
+    *logits = w->logits;
+    return STATUS_OK;
 }

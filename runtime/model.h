@@ -55,6 +55,7 @@ struct model_workspace {
 
 struct model {
     const struct model_spec *spec;
+    const struct expert_ranks *ranks; /* NULL: one rank has all experts */
     const struct kernels *kernels;
     struct model_weights weights;
     struct model_limits limits;
@@ -77,7 +78,7 @@ struct model_memory {
 enum status model_describe(struct model *model, const struct model_spec *spec,
                            const struct family *family, const struct kernels *kernels,
                            enum dtype dtype, const struct model_limits *limits,
-                           struct model_memory *memory);
+                           const struct expert_ranks *ranks, struct model_memory *memory);
 
 /* Takes all memory and loads the weights: from the checkpoint, or pseudo-random numbers when it is
  * NULL. On failure the model is only good for model_deinit. STATUS_NO_MEMORY, STATUS_IO (logged).
@@ -85,11 +86,13 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
 enum status model_load(struct model *model, const struct checkpoint *checkpoint);
 void model_deinit(struct model *model);
 
-/* One forward of all rows of the batch: writes their keys and values into their slots and returns
- * the logits of the wanted rows, f32 [logit_count][vocabulary], valid until the next forward.
- * Tokens are in [0, vocabulary); the batch is within the limits. Takes nothing, cannot fail.
- * observer may be NULL. Local. */
-const float *model_forward(struct model *model, const struct batch *batch,
-                           const struct model_observer *observer);
+/* One forward of all rows of the batch: writes their keys and values into their slots; *logits are
+ * the wanted rows', f32 [logit_count][vocabulary], valid until the next forward. Tokens are in [0,
+ * vocabulary); the batch is within the limits, and the batches of all ranks together are. `step`
+ * names the forward in messages. Takes nothing. STATUS_PEER when another rank does not answer.
+ * observer may be NULL. Collective over the expert-parallel ranks, also those without rows; Local
+ * on one. */
+enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
+                          const struct model_observer *observer, const float **logits);
 
 #endif

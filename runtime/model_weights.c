@@ -15,6 +15,7 @@ struct layout {
     struct model_weights *weights;
     const struct kernels *kernels;
     struct arena arena;
+    int32_t moe_layers; /* so far in this walk */
     bool out_of_memory;
 };
 
@@ -125,17 +126,37 @@ struct mlp_roles {
     enum tensor_role gate, up, down;
 };
 
+/* A stack of MLPs: how many are stored, and which of them this rank holds where. */
+struct mlp_stack {
+    int32_t experts, intermediate;
+    int32_t groups;           /* held here */
+    const int32_t *expert_of; /* [groups], or NULL: group e is expert e */
+};
+
+/* The group that holds an expert here, or -1. */
+static int32_t group_of(const struct mlp_stack *stack, int32_t expert) {
+    if (stack->expert_of == NULL)
+        return expert;
+    for (int32_t group = 0; group < stack->groups; group++)
+        if (stack->expert_of[group] == expert)
+            return group;
+    return -1;
+}
+
 static void lay_out_mlp(struct layout *layout, int32_t layer, struct mlp_roles roles,
-                        int32_t experts, int32_t intermediate, struct weight *gate_up,
-                        struct weight *down, int64_t *bytes) {
-    int32_t hidden = layout->weights->spec->hidden;
+                        const struct mlp_stack *stack, struct weight *gate_up, struct weight *down,
+                        int64_t *bytes) {
+    int32_t hidden = layout->weights->spec->hidden, intermediate = stack->intermediate;
+    int32_t groups =
+        stack->groups > 0 ? stack->groups : 1; /* a rank without experts has an unused one */
     enum dtype dtype = layout->weights->dtype;
-    weight_describe(layout->kernels, WEIGHT_GATED, dtype, experts, intermediate, hidden, gate_up);
+    weight_describe(layout->kernels, WEIGHT_GATED, dtype, groups, intermediate, hidden, gate_up);
     take_weight(layout, gate_up, bytes);
-    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, experts, hidden, intermediate, down);
+    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, groups, hidden, intermediate, down);
     take_weight(layout, down, bytes);
-    for (int32_t e = 0; e < experts; e++) {
-        struct load_item item = {.layer = layer, .expert = e, .group = e};
+    for (int32_t e = 0; e < stack->experts; e++) {
+        struct load_item item = {.layer = layer, .expert = e, .group = group_of(stack, e)};
+        item.elsewhere = item.group < 0;
         item.rows = intermediate, item.columns = hidden, item.weight = *gate_up;
         item.role = roles.gate, item.part = WEIGHT_PART_GATE;
         add_matrix(layout, item);
@@ -160,9 +181,25 @@ static void lay_out_f32_matrix(struct layout *layout, enum tensor_role role, int
                                           .weight = *weight});
 }
 
+/* The experts of this rank in a MoE layer. */
+static struct mlp_stack expert_stack(const struct model_weights *weights, int32_t moe_layer) {
+    const struct moe_spec *spec = &weights->spec->moe;
+    struct mlp_stack stack = {.experts = spec->router.experts,
+                              .groups = spec->router.experts,
+                              .intermediate = spec->expert_intermediate};
+    if (weights->ranks == NULL)
+        return stack;
+    const struct placement_layer *layer = &weights->ranks->placement->layer[moe_layer];
+    int32_t rank = weights->ranks->transport->rank;
+    stack.groups = layer->first_slot[rank + 1] - layer->first_slot[rank];
+    stack.expert_of = layer->expert_of + layer->first_slot[rank];
+    return stack;
+}
+
 static void lay_out_moe(struct layout *layout, int32_t layer, struct moe_layer *moe) {
     struct model_weights *weights = layout->weights;
     const struct moe_spec *spec = &weights->spec->moe;
+    moe->index = layout->moe_layers++;
     moe->router = spec->router;
     moe->hidden = weights->spec->hidden;
     moe->expert_intermediate = spec->expert_intermediate;
@@ -176,15 +213,16 @@ static void lay_out_moe(struct layout *layout, int32_t layer, struct moe_layer *
     if (spec->router_correction)
         moe->router_correction =
             take_and_add_vector(layout, ROLE_ROUTER_CORRECTION, layer, spec->router.experts);
+    struct mlp_stack stack = expert_stack(weights, moe->index);
     lay_out_mlp(layout, layer,
-                (struct mlp_roles){ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN},
-                spec->router.experts, spec->expert_intermediate, &moe->gate_up, &moe->down,
-                &weights->bytes.experts);
+                (struct mlp_roles){ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN}, &stack,
+                &moe->gate_up, &moe->down, &weights->bytes.experts);
     if (spec->shared_intermediate > 0) {
+        struct mlp_stack shared = {
+            .experts = 1, .groups = 1, .intermediate = spec->shared_intermediate};
         lay_out_mlp(layout, layer,
-                    (struct mlp_roles){ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_SHARED_DOWN}, 1,
-                    spec->shared_intermediate, &moe->shared_gate_up, &moe->shared_down,
-                    &weights->bytes.shared_expert);
+                    (struct mlp_roles){ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_SHARED_DOWN}, &shared,
+                    &moe->shared_gate_up, &moe->shared_down, &weights->bytes.shared_expert);
         if (spec->shared_gate)
             lay_out_f32_matrix(layout, ROLE_SHARED_EXPERT_GATE, layer, 1, &moe->shared_expert_gate);
     }
@@ -194,15 +232,16 @@ static void lay_out_layer(struct layout *layout, int32_t layer) {
     struct model_weights *weights = layout->weights;
     const struct model_spec *spec = weights->spec;
     struct layer_weights *w = &weights->layers[layer];
+    struct mlp_stack dense = {.experts = 1, .groups = 1, .intermediate = spec->dense_intermediate};
     w->input_norm = take_and_add_vector(layout, ROLE_INPUT_NORM, layer, spec->hidden);
     w->post_norm = take_and_add_vector(layout, ROLE_POST_NORM, layer, spec->hidden);
     lay_out_attention(layout, layer, w);
     if (spec->layer[layer].moe)
         lay_out_moe(layout, layer, &w->moe);
     else
-        lay_out_mlp(
-            layout, layer, (struct mlp_roles){ROLE_DENSE_GATE, ROLE_DENSE_UP, ROLE_DENSE_DOWN}, 1,
-            spec->dense_intermediate, &w->dense_gate_up, &w->dense_down, &weights->bytes.dense);
+        lay_out_mlp(layout, layer,
+                    (struct mlp_roles){ROLE_DENSE_GATE, ROLE_DENSE_UP, ROLE_DENSE_DOWN}, &dense,
+                    &w->dense_gate_up, &w->dense_down, &weights->bytes.dense);
 }
 
 /* One walk over everything: measures when arena->base is NULL, else places. */
@@ -212,6 +251,7 @@ static void lay_out(struct layout *layout) {
     weights->bytes = (struct weight_bytes_by_kind){0};
     weights->item_count = 0;
     layout->arena.used = 0;
+    layout->moe_layers = 0;
 
     enum weight_form form = spec->tied_embedding ? WEIGHT_PLAIN : WEIGHT_ROWS;
     weight_describe(layout->kernels, form, weights->dtype, 1, spec->vocabulary, spec->hidden,
@@ -238,9 +278,11 @@ static void lay_out(struct layout *layout) {
 
 enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
                                    const struct kernels *kernels, enum dtype dtype,
+                                   const struct expert_ranks *ranks,
                                    struct model_weights *weights) {
     ASSERT(dtype == DTYPE_F32 || dtype == DTYPE_BF16);
-    *weights = (struct model_weights){.spec = spec, .family = family, .dtype = dtype};
+    *weights =
+        (struct model_weights){.spec = spec, .family = family, .ranks = ranks, .dtype = dtype};
     weights->layers = calloc((size_t)spec->layers, sizeof *weights->layers);
     struct layout layout = {.weights = weights, .kernels = kernels};
     if (weights->layers != NULL)

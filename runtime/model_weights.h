@@ -35,6 +35,7 @@ struct load_item;
 struct model_weights {
     const struct model_spec *spec;
     const struct family *family;
+    const struct expert_ranks *ranks; /* NULL: this rank has all experts */
     enum dtype dtype;        /* of the matrices: f32 or bf16; router, norms and biases are f32 */
     struct weight embedding; /* [vocabulary][hidden] */
     struct weight output;    /* the same as embedding when tied */
@@ -51,7 +52,7 @@ struct model_weights {
  * afterwards. spec, family and kernels are kept. STATUS_NO_MEMORY (logged). Local. */
 enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
                                    const struct kernels *kernels, enum dtype dtype,
-                                   struct model_weights *weights);
+                                   const struct expert_ranks *ranks, struct model_weights *weights);
 void model_weights_deinit(struct model_weights *weights);
 
 /* How many numbers the described tensors hold together (a tied output is not counted twice). Local.

@@ -306,7 +306,8 @@ enum status weight_load_run(const struct model_weights *weights, const struct ke
     struct load load = {.weights = weights, .kernels = kernels, .checkpoint = checkpoint};
     enum status status = STATUS_OK;
     for (int32_t i = 0; i < weights->item_count && status == STATUS_OK; i++)
-        status = append_pieces(&load, &weights->items[i]);
+        if (!weights->items[i].elsewhere)
+            status = append_pieces(&load, &weights->items[i]);
     size_t threads = (size_t)thread_pool_threads(kernels->pool);
     load.buffer_bytes = (load.buffer_bytes + 63) & ~(size_t)63;
     if (status == STATUS_OK)

@@ -12,6 +12,7 @@ struct load_item {
     int32_t rows, columns; /* stored shape (vectors: 1, length) */
     float *vector;
     struct weight weight; /* matrices: rows go to group `group`, part `part`, from `first_row` on */
+    bool elsewhere;       /* another rank's: known, not loaded here */
     int32_t group, first_row;
     enum weight_part part;
 };
