@@ -1,0 +1,75 @@
+/* The executing half of a step: what the coordinator planned becomes this rank's batch and forward.
+ */
+#include "runtime/step_executor.h"
+
+#include <stdlib.h>
+
+#include "kernels/base/check.h"
+#include "kernels/base/log.h"
+
+enum status step_executor_init(struct step_executor *executor, struct model *model, int32_t group,
+                               int32_t places, int32_t positions, int32_t rows) {
+    *executor = (struct step_executor){.model = model, .group = group, .places = places};
+    executor->sequences = calloc((size_t)places, sizeof *executor->sequences);
+    if (executor->sequences == NULL) {
+        LOG_ERROR("executor: cannot take %d sequences", places);
+        return STATUS_NO_MEMORY;
+    }
+    for (int32_t i = 0; i < places; i++)
+        RETURN_IF_ERROR(sequence_init(&executor->sequences[i], &model->kv, positions));
+    return batch_init(&executor->batch, rows, places);
+}
+
+void step_executor_deinit(struct step_executor *executor) {
+    for (int32_t i = 0; executor->sequences != NULL && i < executor->places; i++)
+        sequence_deinit(&executor->sequences[i]);
+    free(executor->sequences);
+    batch_deinit(&executor->batch);
+    *executor = (struct step_executor){0};
+}
+
+int32_t step_executor_logit_rows(const struct step_entry *entry) {
+    return entry->logits == STEP_LOGITS_ALL                       ? entry->rows
+           : entry->logits == STEP_LOGITS_LAST && entry->rows > 0 ? 1
+                                                                  : 0;
+}
+
+/* Makes `keep` positions of the sequence final, as the coordinator decided after the last step. */
+static void settle(struct sequence *sequence, int32_t keep) {
+    if (keep > sequence->committed)
+        sequence_commit(sequence, keep - sequence->committed);
+    else
+        sequence_rollback(sequence, keep);
+}
+
+static enum status stage_rows(struct step_executor *executor, const struct step_plan *plan,
+                              const struct step_entry *entry) {
+    struct batch *batch = &executor->batch;
+    RETURN_IF_ERROR(batch_begin(batch, &executor->sequences[entry->place], entry->rows));
+    int32_t first = batch->rows;
+    for (int32_t i = 0; i < entry->rows; i++) {
+        int32_t parent = plan->parents[entry->first_row + i];
+        bool wants = entry->logits == STEP_LOGITS_ALL ||
+                     (entry->logits == STEP_LOGITS_LAST && i == entry->rows - 1);
+        batch_append(batch, plan->tokens[entry->first_row + i],
+                     parent < 0 ? BATCH_NO_PARENT : first + parent, wants, NULL);
+    }
+    return STATUS_OK;
+}
+
+enum status step_executor_run(struct step_executor *executor, const struct step_plan *plan,
+                              const struct model_observer *observer, const float **logits) {
+    batch_clear(&executor->batch);
+    for (int32_t i = 0; i < plan->entries; i++) {
+        const struct step_entry *entry = &plan->entry[i];
+        if (entry->group != executor->group)
+            continue;
+        ASSERT(entry->place < executor->places);
+        settle(&executor->sequences[entry->place], entry->keep);
+    }
+    /* All that is given up is free before anything new is taken. */
+    for (int32_t i = 0; i < plan->entries; i++)
+        if (plan->entry[i].group == executor->group && plan->entry[i].rows > 0)
+            RETURN_IF_ERROR(stage_rows(executor, plan, &plan->entry[i]));
+    return model_forward(executor->model, &executor->batch, plan->step, observer, logits);
+}
