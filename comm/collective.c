@@ -43,7 +43,8 @@ enum status collective_gather(const struct collective_group *group,
     RETURN_IF_ERROR(
         transport_exchange(group->transport, scope, NULL, 0, receives, group->count - 1));
     ASSERT(bytes <= capacity);
-    memcpy(into[0], mine, (size_t)bytes);
+    if (into[0] != mine)
+        memcpy(into[0], mine, (size_t)bytes);
     sizes[0] = bytes;
     for (int32_t i = 1; i < group->count; i++)
         sizes[i] = receives[i - 1].bytes;

@@ -11,6 +11,8 @@
 #include "kernels/base/memory.h"
 #include "runtime/memory_plan.h"
 #include "runtime/sampler.h"
+#include "runtime/step_executor.h"
+#include "runtime/step_link.h"
 
 #define POSITIONS_DEFAULT_MAX 8192
 
@@ -20,8 +22,9 @@ struct running_request {
     struct engine_request request;
     int32_t *tokens; /* [positions]: prompt, then output */
     int32_t token_count, prompt_count;
-    int32_t step_rows; /* of the step in progress */
-    struct sequence sequence;
+    int32_t committed;           /* positions whose keys and values are final */
+    int32_t step_rows;           /* of the step in progress, behind them */
+    int32_t group;               /* data-parallel group that holds them */
     struct sampler_state *state; /* NULL unless a penalty is on */
 };
 
@@ -30,7 +33,15 @@ struct engine {
     const struct family *family;
     struct kernels kernels;
     struct model model;
-    struct batch batch;
+    struct expert_ranks expert_ranks;
+    struct placement *placement; /* NULL: one rank, or no experts */
+    struct rank_group alone;     /* when there is no job */
+    const struct rank_group *ranks;
+    struct step_plan plan;
+    struct step_executor executor;
+    struct step_link link;
+    const float **rows_of; /* [ranks] logits of the step in progress */
+    int64_t step;
     int32_t positions, request_capacity, running;
     struct running_request *requests; /* [request_capacity], by handle */
     int32_t *order;                   /* [running] handles, in order of admission */
@@ -65,7 +76,7 @@ int32_t engine_running(const struct engine *engine) {
 }
 
 const struct batch *engine_batch(const struct engine *engine) {
-    return &engine->batch;
+    return &engine->executor.batch;
 }
 
 /* ---- start and end ---- */
@@ -97,8 +108,9 @@ static enum status choose_positions(struct engine *engine, const struct engine_o
 }
 
 static enum status load_model(struct engine *engine, const struct engine_options *options) {
-    int64_t blocks =
-        ((int64_t)engine->positions + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * options->requests;
+    int32_t groups = engine->ranks->dp_size; /* requests are dealt out among them */
+    int64_t blocks = ((int64_t)engine->positions + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS *
+                     ((options->requests + groups - 1) / groups);
     if (blocks > INT32_MAX) {
         LOG_ERROR("KV cache: expected at most %d blocks, got %lld: take a smaller --max-model-len",
                   INT32_MAX, (long long)blocks);
@@ -112,6 +124,7 @@ static enum status load_model(struct engine *engine, const struct engine_options
     struct model_memory memory;
     RETURN_IF_ERROR(model_describe(&engine->model, &engine->spec, engine->family, &engine->kernels,
                                    choose_dtype(options->dtype, engine->spec.stored_dtype), &limits,
+                                   engine->placement != NULL ? &engine->expert_ranks : NULL,
                                    &memory));
     struct checkpoint *checkpoint = NULL;
     if (!options->dummy_weights)
@@ -141,18 +154,70 @@ static enum status take_requests(struct engine *engine, const struct engine_opti
     }
     for (size_t i = 0; i < count; i++) {
         engine->requests[i].tokens = engine->token_memory + i * positions;
-        RETURN_IF_ERROR(
-            sequence_init(&engine->requests[i].sequence, &engine->model.kv, engine->positions));
+        engine->requests[i].group = (int32_t)i % engine->ranks->dp_size;
     }
     engine->sampler_scratch_bytes = sampler_scratch_bytes(engine->spec.vocabulary);
     RETURN_IF_ERROR(
         memory_acquire("sampler scratch", engine->sampler_scratch_bytes, &engine->sampler_scratch));
-    return batch_init(&engine->batch, options->rows, options->requests);
+    engine->rows_of = calloc((size_t)engine->ranks->size, sizeof *engine->rows_of);
+    if (engine->rows_of == NULL) {
+        LOG_ERROR("engine: cannot take a table of %d ranks", engine->ranks->size);
+        return STATUS_NO_MEMORY;
+    }
+    /* A step tells of every request that runs, and of every one that ended since. */
+    RETURN_IF_ERROR(step_plan_init(&engine->plan, 2 * options->requests, options->rows));
+    RETURN_IF_ERROR(step_executor_init(&engine->executor, &engine->model, engine->ranks->dp_rank,
+                                       options->requests, engine->positions, options->rows));
+    return step_link_init(&engine->link, engine->ranks, &engine->plan,
+                          engine->model.limits.logit_rows, engine->spec.vocabulary);
+}
+
+static int32_t count_moe_layers(const struct model_spec *spec) {
+    int32_t count = 0;
+    for (int32_t layer = 0; layer < spec->layers; layer++)
+        count += spec->layer[layer].moe ? 1 : 0;
+    return count;
+}
+
+static enum status place_experts(struct engine *engine, const struct engine_options *options) {
+    engine->ranks = options->ranks;
+    if (options->ranks == NULL) {
+        engine->alone = (struct rank_group){
+            .size = 1, .tp_size = 1, .dp_size = 1, .node_count = 1, .node_size = 1};
+        engine->ranks = &engine->alone;
+    }
+    int32_t moe_layers = count_moe_layers(&engine->spec);
+    if (engine->ranks->size == 1 || moe_layers == 0)
+        return STATUS_OK;
+    struct placement_options placement = options->placement;
+    placement.node_of = engine->ranks->node_of;
+    RETURN_IF_ERROR(placement_create(moe_layers, engine->spec.moe.router.experts,
+                                     engine->ranks->size, &placement, &engine->placement));
+    engine->expert_ranks = (struct expert_ranks){.transport = engine->ranks->transport,
+                                                 .placement = engine->placement,
+                                                 .flow = options->flow};
+    return STATUS_OK;
+}
+
+/* Every rank says how its start went, and all learn the worst. */
+static enum status agree_on_start(const struct rank_group *ranks, enum status mine) {
+    int32_t members[TRANSPORT_RANKS_MAX];
+    for (int32_t i = 0; i < ranks->size; i++)
+        members[i] = i;
+    struct collective_group world = {.transport = ranks->transport,
+                                     .members = members,
+                                     .count = ranks->size,
+                                     .self = ranks->rank};
+    struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
+    enum status agreed;
+    RETURN_IF_ERROR(collective_agree(&world, &scope, mine, &agreed));
+    return agreed;
 }
 
 static enum status start(struct engine *engine, const struct engine_options *options) {
     RETURN_IF_ERROR(family_parse(options->model_folder, &engine->family, &engine->spec));
     RETURN_IF_ERROR(choose_positions(engine, options));
+    RETURN_IF_ERROR(place_experts(engine, options));
     RETURN_IF_ERROR(kernels_init(&engine->kernels, options->isa, options->threads));
     RETURN_IF_ERROR(load_model(engine, options));
     return take_requests(engine, options);
@@ -166,6 +231,8 @@ enum status engine_create(const struct engine_options *options, struct engine **
         return STATUS_NO_MEMORY;
     }
     enum status status = start(engine, options);
+    if (options->ranks != NULL && options->ranks->size > 1)
+        status = agree_on_start(options->ranks, status);
     if (status != STATUS_OK) {
         engine_destroy(engine);
         return status;
@@ -177,15 +244,17 @@ enum status engine_create(const struct engine_options *options, struct engine **
 void engine_destroy(struct engine *engine) {
     if (engine == NULL)
         return;
-    for (int32_t i = 0; engine->requests != NULL && i < engine->request_capacity; i++) {
-        sequence_deinit(&engine->requests[i].sequence);
+    for (int32_t i = 0; engine->requests != NULL && i < engine->request_capacity; i++)
         sampler_state_destroy(engine->requests[i].state);
-    }
     free(engine->requests);
     free(engine->order);
     free(engine->token_memory);
     memory_release(engine->sampler_scratch, engine->sampler_scratch_bytes);
-    batch_deinit(&engine->batch);
+    free(engine->rows_of);
+    step_link_deinit(&engine->link);
+    step_executor_deinit(&engine->executor);
+    step_plan_deinit(&engine->plan);
+    placement_destroy(engine->placement);
     model_deinit(&engine->model);
     kernels_deinit(&engine->kernels);
     free(engine);
@@ -251,13 +320,29 @@ static void ban_end_tokens(const struct engine *engine, struct sampling_params *
         sampling->banned[sampling->banned_count++] = engine->spec.eos_ids[i];
 }
 
+/* A free place in the group that has the fewest requests, or -1. */
+static int32_t find_place(const struct engine *engine) {
+    int32_t best = -1, best_load = INT32_MAX;
+    for (int32_t group = 0; group < engine->ranks->dp_size; group++) {
+        int32_t load = 0, place = -1;
+        for (int32_t i = group; i < engine->request_capacity; i += engine->ranks->dp_size) {
+            load += engine->requests[i].used ? 1 : 0;
+            if (place < 0 && !engine->requests[i].used)
+                place = i;
+        }
+        if (place >= 0 && load < best_load) {
+            best = place;
+            best_load = load;
+        }
+    }
+    return best;
+}
+
 enum status engine_submit(struct engine *engine, const struct engine_request *request,
                           int32_t *handle) {
     RETURN_IF_ERROR(check_request(engine, request));
-    int32_t free_place = 0;
-    while (free_place < engine->request_capacity && engine->requests[free_place].used)
-        free_place++;
-    if (free_place == engine->request_capacity)
+    int32_t free_place = find_place(engine);
+    if (free_place < 0)
         return STATUS_LIMIT;
     struct running_request *running = &engine->requests[free_place];
     struct sampler_state *state = NULL;
@@ -272,6 +357,7 @@ enum status engine_submit(struct engine *engine, const struct engine_request *re
     }
     running->used = true;
     running->cancelled = false;
+    running->committed = running->step_rows = 0;
     running->request = *request;
     running->request.prompt = NULL;
     running->state = state;
@@ -288,7 +374,6 @@ void engine_cancel(struct engine *engine, int32_t handle) {
 }
 
 static void free_request(struct engine *engine, struct running_request *running) {
-    sequence_rollback(&running->sequence, 0);
     sampler_state_destroy(running->state);
     running->state = NULL;
     running->used = false;
@@ -309,41 +394,57 @@ static void free_cancelled(struct engine *engine) {
 /* ---- one step ---- */
 
 static int32_t rows_missing(const struct running_request *running) {
-    return running->token_count - running->sequence.committed;
+    return running->token_count - running->committed;
 }
 
-/* Appends the next `rows` tokens of a request; logits of the row that completes it, or of all. */
-static enum status plan_rows(struct engine *engine, struct running_request *running, int32_t rows) {
-    const struct sequence *sequence = &running->sequence;
-    RETURN_IF_ERROR(batch_begin(&engine->batch, &running->sequence, rows));
+/* The next `rows` tokens of a request; logits of the row that completes it, or of all. */
+static void plan_rows(struct engine *engine, int32_t place, int32_t rows) {
+    struct running_request *running = &engine->requests[place];
     bool completes = rows == rows_missing(running);
-    int32_t parent = BATCH_NO_PARENT, committed = sequence->committed;
-    for (int32_t i = 0; i < rows; i++) {
-        bool wants = running->request.all_logits || (completes && i == rows - 1);
-        batch_append(&engine->batch, running->tokens[committed + i], parent, wants, &parent);
-    }
+    struct step_entry entry = {.group = running->group,
+                               .place = place,
+                               .keep = running->committed,
+                               .rows = rows,
+                               .logits = running->request.all_logits ? STEP_LOGITS_ALL
+                                         : completes                 ? STEP_LOGITS_LAST
+                                                                     : STEP_LOGITS_NONE};
+    step_plan_add_chain(&engine->plan, entry, running->tokens + running->committed);
     running->step_rows = rows;
-    return STATUS_OK;
 }
 
 /* Decoding requests come first, so that a long prompt never makes them wait; prompts share the rest
  * in order of admission, so that none waits for those that came later. */
-static enum status plan_step(struct engine *engine) {
-    batch_clear(&engine->batch);
+static void plan_step(struct engine *engine) {
+    struct step_plan *plan = &engine->plan;
+    step_plan_clear(plan, ++engine->step);
     free_cancelled(engine);
+    for (int32_t i = 0; i < engine->request_capacity;
+         i++) /* what has ended gives its blocks back */
+        if (!engine->requests[i].used && engine->requests[i].committed > 0) {
+            step_plan_add_chain(
+                plan, (struct step_entry){.group = engine->requests[i].group, .place = i}, NULL);
+            engine->requests[i].committed = 0;
+        }
     for (int32_t i = 0; i < engine->running; i++)
         engine->requests[engine->order[i]].step_rows = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (int32_t i = 0; i < engine->running; i++) {
             struct running_request *running = &engine->requests[engine->order[i]];
-            int32_t rows = rows_missing(running);
-            int32_t room = engine->batch.row_capacity - engine->batch.rows;
-            if (room == 0 || running->step_rows > 0 || (pass == 0 && rows > 1))
-                continue;
-            RETURN_IF_ERROR(plan_rows(engine, running, rows < room ? rows : room));
+            int32_t rows = rows_missing(running), room = plan->row_capacity - plan->rows;
+            if (room > 0 && running->step_rows == 0 && (pass == 1 || rows == 1))
+                plan_rows(engine, engine->order[i], rows < room ? rows : room);
         }
     }
-    return STATUS_OK;
+    for (int32_t i = 0; i < engine->running;
+         i++) { /* who has no rows this time: last time's are final */
+        struct running_request *running = &engine->requests[engine->order[i]];
+        if (running->step_rows == 0 && running->committed > 0)
+            step_plan_add_chain(plan,
+                                (struct step_entry){.group = running->group,
+                                                    .place = engine->order[i],
+                                                    .keep = running->committed},
+                                NULL);
+    }
 }
 
 static enum status choose_token(struct engine *engine, struct running_request *running,
@@ -385,44 +486,73 @@ static enum status emit_token(struct engine *engine, int32_t handle, const float
     return STATUS_OK;
 }
 
-/* Hands out the logits of one request's rows, from `logits` on, and moves past them. */
-static enum status finish_rows(struct engine *engine, int32_t handle, const float **logits,
-                               const struct engine_listener *listener) {
-    struct running_request *running = &engine->requests[handle];
+/* Hands out the logits of one entry's rows, from *logits on, and moves past them. */
+static enum status finish_rows(struct engine *engine, const struct step_entry *entry,
+                               const float **logits, const struct engine_listener *listener) {
+    struct running_request *running = &engine->requests[entry->place];
     size_t vocabulary = (size_t)engine->spec.vocabulary;
-    int32_t first = running->sequence.committed, rows = running->step_rows;
-    bool completes = rows == rows_missing(running);
-    sequence_commit(&running->sequence, rows);
-    for (int32_t i = 0; i < rows; i++) {
-        bool last = completes && i == rows - 1;
-        if (!running->request.all_logits && !last)
+    int32_t first = running->committed;
+    bool completes = entry->rows == rows_missing(running);
+    running->committed += entry->rows;
+    for (int32_t i = 0; i < entry->rows; i++) {
+        bool last = completes && i == entry->rows - 1;
+        if (entry->logits != STEP_LOGITS_ALL && !last)
             continue;
         const float *row = *logits;
         *logits += vocabulary;
         if (listener->logits != NULL)
-            listener->logits(listener->context, handle, first + i, row);
+            listener->logits(listener->context, entry->place, first + i, row);
         if (last && !running->cancelled)
-            RETURN_IF_ERROR(emit_token(engine, handle, row, listener));
+            RETURN_IF_ERROR(emit_token(engine, entry->place, row, listener));
     }
     return STATUS_OK;
 }
 
+/* This rank's part of the plan in engine->plan, and the results to the coordinator. */
+static enum status execute(struct engine *engine, const struct model_observer *observer) {
+    const float *logits = NULL;
+    enum status agreed,
+        mine = step_executor_run(&engine->executor, &engine->plan, observer, &logits);
+    if (mine == STATUS_PEER)
+        return mine; /* the others hear of it by their own deadlines, or by the end of the job */
+    RETURN_IF_ERROR(step_link_collect(&engine->link, engine->plan.step, mine, logits,
+                                      engine->executor.batch.logit_count, engine->rows_of,
+                                      &agreed));
+    return agreed;
+}
+
 enum status engine_step(struct engine *engine, const struct engine_listener *listener) {
-    RETURN_IF_ERROR(plan_step(engine));
-    const float *logits = model_forward(&engine->model, &engine->batch, listener->observer);
+    plan_step(engine);
+    RETURN_IF_ERROR(step_link_share(&engine->link, &engine->plan));
+    RETURN_IF_ERROR(execute(engine, listener->observer));
     enum status status = STATUS_OK;
-    for (int32_t i = 0; i < engine->batch.sequences; i++) {
-        /* The sequence is a member of its request. */
-        struct running_request *running =
-            (struct running_request *)(void *)((char *)engine->batch.members[i] -
-                                               offsetof(struct running_request, sequence));
-        enum status own =
-            finish_rows(engine, (int32_t)(running - engine->requests), &logits, listener);
+    for (int32_t i = 0; i < engine->plan.entries; i++) {
+        const struct step_entry *entry = &engine->plan.entry[i];
+        if (entry->rows == 0)
+            continue;
+        const float **logits = &engine->rows_of[entry->group * engine->ranks->tp_size];
+        enum status own = finish_rows(engine, entry, logits, listener);
         if (own == STATUS_OK)
             continue;
-        running->cancelled = true; /* its own failure: the others have their tokens all the same */
+        /* Its own failure: the others have their tokens all the same. */
+        engine->requests[entry->place].cancelled = true;
         status = own;
     }
     free_cancelled(engine);
     return status;
+}
+
+enum status engine_serve(struct engine *engine, const struct model_observer *observer) {
+    for (;;) {
+        RETURN_IF_ERROR(step_link_share(&engine->link, &engine->plan));
+        if (engine->plan.stop)
+            return STATUS_OK;
+        RETURN_IF_ERROR(execute(engine, observer));
+    }
+}
+
+enum status engine_stop(struct engine *engine) {
+    step_plan_clear(&engine->plan, ++engine->step);
+    engine->plan.stop = 1;
+    return step_link_share(&engine->link, &engine->plan);
 }

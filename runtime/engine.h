@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/rank_group.h"
 #include "kernels/base/status.h"
+#include "moe/placement.h"
 #include "runtime/model.h"
 #include "runtime/sampler_logprobs.h"
 #include "runtime/sampling_params.h"
@@ -28,14 +30,24 @@ struct engine_options {
                                   STATUS_USAGE of --max-model-len */
     int32_t requests;          /* at once */
     int32_t rows;              /* of one step */
+    const struct rank_group *ranks;     /* the job; NULL: this process alone */
+    enum expert_flow flow;              /* how tokens reach experts on other ranks */
+    struct placement_options placement; /* node_of is filled in from ranks */
     bool all_logits; /* logits of prompt positions may be wanted: takes room for `rows` rows of
                         logits */
 };
 
 /* Reads config, checks the checkpoint and the memory plan, loads. Each failure is logged once and
- * has the status of its cause. Local. */
+ * has the status of its cause; all ranks end with the worst of them. Collective over the ranks. */
 enum status engine_create(const struct engine_options *options, struct engine **engine);
 void engine_destroy(struct engine *engine); /* NULL allowed */
+
+/* What every rank but the coordinator (rank 0) does after engine_create: executes plans until the
+ * coordinator stops. STATUS_PEER (logged). Collective. */
+enum status engine_serve(struct engine *engine, const struct model_observer *observer);
+
+/* The coordinator's last word to the others; they leave engine_serve. Collective. */
+enum status engine_stop(struct engine *engine);
 
 const struct model_spec *engine_spec(const struct engine *engine);
 enum dtype engine_dtype_used(const struct engine *engine);
