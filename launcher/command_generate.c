@@ -7,7 +7,7 @@
 #include "launcher/commands.h"
 #include "launcher/generate_run.h"
 
-#define GENERATE_ENTRIES 27
+#define GENERATE_ENTRIES 29
 
 /* Without any argument: a text of the demo model's own world, sampled as its generation_config.json
  * says. */
@@ -50,6 +50,9 @@ static int32_t fill_entries(struct generate_flags *flags, struct option_entry *e
          "special tokens show in the text", 0, 0},
         {OPTION_STRING, "dump-logits", &flags->dump_logits, "FILE",
          "safetensors: logits of every computed position", 0, 0},
+        {OPTION_FLAG, "traffic", &flags->traffic, NULL,
+         "a table of what crossed ranks, after the text", 0, 0},
+        {OPTION_STRING, "traffic-json", &flags->traffic_json, "FILE", "the same as JSON", 0, 0},
         {OPTION_STRING, "dump-routing", &flags->dump_routing, "FILE",
          "safetensors: expert ids and weights", 0, 0},
     };

@@ -131,7 +131,7 @@ static enum status inspect(const struct engine_options *options) {
     struct model model;
     struct model_memory memory;
     enum status status = model_describe(&model, &spec, family, &kernels,
-                                        f32 ? DTYPE_F32 : DTYPE_BF16, &limits, &memory);
+                                        f32 ? DTYPE_F32 : DTYPE_BF16, &limits, NULL, &memory);
     if (status == STATUS_OK) {
         int64_t all, active;
         count_parameters(&model.weights, &all, &active);

@@ -3,9 +3,11 @@
 #include "launcher/engine_flags.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/log.h"
+#include "launcher/job.h"
 #include "launcher/model_folder.h"
 
 struct engine_flags engine_flags_default(void) {
@@ -13,6 +15,9 @@ struct engine_flags engine_flags_default(void) {
                                  .load_format = "auto",
                                  .cpu_isa = "auto",
                                  .log_level = "info",
+                                 .moe_flow = "auto",
+                                 .expert_placement = "contiguous",
+                                 .comm_timeout_s = 10,
                                  .max_num_batched_tokens = 512};
 }
 
@@ -37,6 +42,20 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
          "rows of one step; default 512", 1, 65536},
         {OPTION_STRING, "log-level", &flags->log_level, "LEVEL",
          "error, warn, info, debug or trace", 0, 0},
+        {.kind = OPTION_HEADING, .name = "Ranks (started by mpirun or srun)"},
+        {OPTION_INT, "data-parallel-size", &flags->data_parallel_size, "N",
+         "groups that hold requests; default and so far only: the number of ranks", 1,
+         TRANSPORT_RANKS_MAX},
+        {OPTION_FLAG, "enable-expert-parallel", &flags->enable_expert_parallel, NULL,
+         "the default: experts are spread over all ranks", 0, 0},
+        {OPTION_STRING, "moe-flow", &flags->moe_flow, "FLOW",
+         "auto, a2a, a2a-dedup or allgather: how tokens reach experts", 0, 0},
+        {OPTION_STRING, "expert-placement", &flags->expert_placement, "RULE",
+         "contiguous, round-robin, random or random:SEED", 0, 0},
+        {OPTION_INT, "expert-replicas", &flags->expert_replicas, "N",
+         "experts of each layer that a second rank holds too; default 0", 0, MODEL_EXPERTS_MAX},
+        {OPTION_INT, "comm-timeout", &flags->comm_timeout_s, "SECONDS",
+         "how long a rank waits for another inside a step; default 10", 1, 86400},
     };
     memcpy(entries + count, shared, sizeof shared);
     return count + ENGINE_FLAGS_ENTRIES;
@@ -81,6 +100,33 @@ static enum status resolve_isa(const char *name, enum cpu_isa *isa) {
     return STATUS_USAGE;
 }
 
+static enum status resolve_flow(const char *name, enum expert_flow *flow) {
+    static const char *const names[] = {"auto", "a2a-dedup", "a2a", "allgather", NULL};
+    static const enum expert_flow values[] = {EXPERT_FLOW_A2A_DEDUP, EXPERT_FLOW_A2A_DEDUP,
+                                              EXPERT_FLOW_A2A, EXPERT_FLOW_ALLGATHER};
+    int32_t index;
+    RETURN_IF_ERROR(choose("moe-flow", name, names, "auto, a2a, a2a-dedup or allgather", &index));
+    *flow = values[index];
+    return STATUS_OK;
+}
+
+static enum status resolve_placement(const char *name, struct placement_options *placement) {
+    static const char *const names[] = {"contiguous", "round-robin", "random", NULL};
+    static const char expected[] = "contiguous, round-robin, random or random:SEED";
+    if (strncmp(name, "random:", 7) == 0) {
+        char *end;
+        placement->policy = PLACEMENT_RANDOM;
+        placement->seed = strtoull(name + 7, &end, 10);
+        if (end != name + 7 && *end == '\0')
+            return STATUS_OK;
+        name = "";
+    }
+    int32_t index;
+    RETURN_IF_ERROR(choose("expert-placement", name, names, expected, &index));
+    placement->policy = (enum placement_policy)index;
+    return STATUS_OK;
+}
+
 static int32_t allowed_cpus(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0)
@@ -112,5 +158,26 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
     options->dummy_weights = format == 2;
     RETURN_IF_ERROR(model_folder_resolve(flags->model, folder, FLAGS_PATH_MAX));
     options->model_folder = folder;
-    return STATUS_OK;
+    RETURN_IF_ERROR(resolve_flow(flags->moe_flow, &options->flow));
+    options->placement.replicas = flags->expert_replicas;
+    return resolve_placement(flags->expert_placement, &options->placement);
+}
+
+enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
+                              struct rank_group *ranks) {
+    struct job_options job = {.comm_timeout_ms = flags->comm_timeout_s * 1000,
+                              .data_parallel_size = flags->data_parallel_size};
+    RETURN_IF_ERROR(job_start(&job, ranks));
+    enum log_level level = LOG_LEVEL_INFO;
+    if (log_level_parse(flags->log_level, &level) == 0 && ranks->rank > 0 &&
+        level == LOG_LEVEL_INFO)
+        level = LOG_LEVEL_WARN; /* the coordinator tells the life of the job */
+    log_setup(level, ranks->rank);
+    options->ranks = ranks;
+    if (ranks->tp_size == 1)
+        return STATUS_OK;
+    LOG_ERROR("--data-parallel-size: expected %d (the number of ranks; tensor parallelism is not "
+              "built yet), got %d",
+              ranks->size, ranks->dp_size);
+    return STATUS_USAGE;
 }

@@ -8,13 +8,16 @@
 struct engine_flags {
     const char *model, *dtype, *load_format, *cpu_isa, *log_level;
     int32_t threads, max_model_len, max_num_batched_tokens;
+    int32_t data_parallel_size, comm_timeout_s, expert_replicas;
+    bool enable_expert_parallel; /* the default; accepted because people know the name */
+    const char *moe_flow, *expert_placement;
 };
 
 /* Every field unset. */
 struct engine_flags engine_flags_default(void);
 
 /* How many entries engine_flags_entries writes. */
-#define ENGINE_FLAGS_ENTRIES 10
+#define ENGINE_FLAGS_ENTRIES 17
 
 /* Appends the entries (headings included) to a command's table and returns the new count. */
 int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *entries,
@@ -27,5 +30,10 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
 #define FLAGS_PATH_MAX 4096
 enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
                                  char *folder);
+
+/* Joins the job as the flags say; *ranks must live as long as the options, which point to it
+ * afterwards. Ranks other than the coordinator log from warnings on. See job_start. Collective. */
+enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
+                              struct rank_group *ranks);
 
 #endif

@@ -12,6 +12,8 @@
 #include "kernels/base/log.h"
 #include "launcher/generate_dump.h"
 #include "launcher/generate_prompt.h"
+#include "launcher/job.h"
+#include "launcher/traffic_report.h"
 #include "runtime/detokenizer.h"
 #include "runtime/json_writer.h"
 #include "runtime/stop_matcher.h"
@@ -26,6 +28,8 @@ struct run_logprob {
 /* Everything that one run holds; torn down in one place. */
 struct run {
     const struct generate_flags *flags;
+    struct rank_group ranks;
+    struct traffic *traffic;
     struct engine *engine;
     struct tokenizer *tokenizer; /* NULL: --token-ids with a folder that has none */
     struct token_list prompt, output;
@@ -270,6 +274,22 @@ static enum status report(struct run *run) {
     return STATUS_OK;
 }
 
+/* The accounts of all ranks, printed by the coordinator when they are wanted. */
+static enum status report_traffic(struct run *run) {
+    const struct generate_flags *flags = run->flags;
+    if (!flags->traffic && flags->traffic_json == NULL)
+        return STATUS_OK;
+    struct job_load load;
+    RETURN_IF_ERROR(job_gather_traffic(&run->ranks, run->traffic, &load));
+    if (run->ranks.rank > 0)
+        return STATUS_OK;
+    if (flags->traffic)
+        traffic_report_print(stdout, run->traffic, &load, run->ranks.size);
+    if (flags->traffic_json != NULL)
+        return traffic_report_write(flags->traffic_json, run->traffic, &load, run->ranks.size);
+    return STATUS_OK;
+}
+
 static enum status run_all(struct run *run) {
     const struct generate_flags *flags = run->flags;
     struct engine_options options;
@@ -280,19 +300,31 @@ static enum status run_all(struct run *run) {
     RETURN_IF_ERROR(check_flags(flags));
     RETURN_IF_ERROR(open_tokenizer(run, folder));
     RETURN_IF_ERROR(generate_prompt_build(flags, folder, run->tokenizer, &run->prompt));
+    RETURN_IF_ERROR(engine_flags_join(&flags->engine, &options, &run->ranks));
     RETURN_IF_ERROR(start_engine(run, &options));
+    RETURN_IF_ERROR(traffic_create(engine_spec(run->engine)->layers, &run->traffic));
+    run->ranks.transport->traffic = run->traffic;
+    if (run->ranks.rank > 0) {
+        RETURN_IF_ERROR(engine_serve(run->engine, NULL));
+        return report_traffic(run);
+    }
     RETURN_IF_ERROR(submit(run));
     run->loaded_ns = clock_now_ns();
     LOG_INFO("ready in %.3f s", seconds_between(run->start_ns, run->loaded_ns));
     if (flags->echo_prompt)
         fputs(flags->prompt, stdout);
     RETURN_IF_ERROR(run_steps(run));
-    return report(run);
+    RETURN_IF_ERROR(engine_stop(run->engine));
+    RETURN_IF_ERROR(report(run));
+    return report_traffic(run);
 }
 
 enum status generate_run(const struct generate_flags *flags) {
     struct run run = {.flags = flags};
     enum status status = run_all(&run);
+    if (run.ranks.transport != NULL)
+        run.ranks.transport->traffic = NULL;
+    traffic_destroy(run.traffic);
     generate_dump_deinit(&run.dump);
     engine_destroy(run.engine);
     tokenizer_destroy(run.tokenizer);
@@ -303,5 +335,6 @@ enum status generate_run(const struct generate_flags *flags) {
     text_buffer_deinit(&run.text);
     free(run.delta);
     free(run.logprobs);
+    job_end(&run.ranks, status);
     return status;
 }

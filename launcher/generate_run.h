@@ -18,7 +18,8 @@ struct generate_flags {
     struct option_list stop, logit_bias;
     bool ignore_eos, json, keep_special_tokens;
     bool echo_prompt; /* the prompt goes before the text */
-    const char *dump_logits, *dump_routing;
+    const char *dump_logits, *dump_routing, *traffic_json;
+    bool traffic;
 };
 
 /* Loads the model, encodes the prompt, streams the text to stdout (or prints one JSON object at the

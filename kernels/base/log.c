@@ -20,6 +20,10 @@ void log_setup(enum log_level level, int32_t rank) {
     log_settings.rank = rank;
 }
 
+void log_set_rank(int32_t rank) {
+    log_settings.rank = rank;
+}
+
 int log_level_parse(const char *name, enum log_level *level) {
     for (unsigned i = 0; i < sizeof level_names / sizeof level_names[0]; i++) {
         if (strcmp(name, level_names[i]) == 0) {

@@ -20,6 +20,9 @@ enum log_level {
  * (default: 0). The only process-wide state of the program; call before threads start. Local. */
 void log_setup(enum log_level level, int32_t rank);
 
+/* The rank that is printed in each line, from now on. Local. */
+void log_set_rank(int32_t rank);
+
 /* Parses "error", "warn", "info", "debug", "trace". Returns 0, or -1 if `name` is none of them.
  * Local. */
 int log_level_parse(const char *name, enum log_level *level);

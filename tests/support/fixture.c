@@ -25,7 +25,7 @@ void fixture_open(struct fixture *fixture, const char *folder,
                                   .kv_blocks = blocks_each * options->sequences};
     struct model_memory memory;
     must(model_describe(&fixture->model, &fixture->spec, fixture->family, &fixture->kernels,
-                        options->dtype, &limits, &memory),
+                        options->dtype, &limits, NULL, &memory),
          folder);
     struct weights_mismatch mismatch;
     must(model_weights_check(&fixture->model.weights, fixture->checkpoint, NULL, NULL, &mismatch),
@@ -41,6 +41,12 @@ void fixture_close(struct fixture *fixture) {
     kernels_deinit(&fixture->kernels);
 }
 
+const float *fixture_forward(struct fixture *fixture, const struct model_observer *observer) {
+    const float *logits;
+    must(model_forward(&fixture->model, &fixture->batch, 0, observer, &logits), "forward");
+    return logits;
+}
+
 void fixture_prefill(struct fixture *fixture, const int32_t *tokens, int32_t count, int32_t chunk,
                      float *out) {
     size_t vocabulary = (size_t)fixture->spec.vocabulary;
@@ -50,7 +56,7 @@ void fixture_prefill(struct fixture *fixture, const int32_t *tokens, int32_t cou
         int32_t rows = count - done < chunk ? count - done : chunk;
         batch_clear(&fixture->batch);
         must(batch_append_chain(&fixture->batch, &sequence, tokens + done, rows, true), "chain");
-        const float *logits = model_forward(&fixture->model, &fixture->batch, NULL);
+        const float *logits = fixture_forward(fixture, NULL);
         memcpy(out + (size_t)done * vocabulary, logits, sizeof(float) * (size_t)rows * vocabulary);
         sequence_commit(&sequence, rows);
     }

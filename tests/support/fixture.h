@@ -30,6 +30,9 @@ void fixture_open(struct fixture *fixture, const char *folder,
                   const struct fixture_options *options);
 void fixture_close(struct fixture *fixture);
 
+/* model_forward of fixture->batch; exits with 1 on failure. */
+const float *fixture_forward(struct fixture *fixture, const struct model_observer *observer);
+
 /* Runs `count` tokens through a fresh sequence in chunks of `chunk` rows and copies the logits of
  * all positions to out, f32 [count][vocabulary]. Exits with 1 on failure. */
 void fixture_prefill(struct fixture *fixture, const int32_t *tokens, int32_t count, int32_t chunk,

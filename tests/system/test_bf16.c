@@ -156,7 +156,7 @@ static void check_prompt(const char *folder, struct fixture *f, const struct saf
         batch_append_chain(&f->batch, &sequence, tokens, choices.rows, true) != STATUS_OK)
         exit(1);
     struct model_observer observer = {.see = see, .context = &choices};
-    const float *got = model_forward(&f->model, &f->batch, &observer);
+    const float *got = fixture_forward(f, &observer);
     compare(folder, got, want, &choices, wanted_ids, totals);
     sequence_deinit(&sequence);
     free(choices.ids), free(wanted_ids), free(want), free(tokens);

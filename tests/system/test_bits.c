@@ -88,7 +88,7 @@ static void among_others(struct fixture *f, const struct reference *reference) {
                 must(batch_append_chain(&f->batch, other, junk, 1 + s % 2, s % 3 == 0));
             }
         }
-        const float *logits = model_forward(&f->model, &f->batch, NULL);
+        const float *logits = fixture_forward(f, NULL);
         compare(reference, "among 31 others", done, rows,
                 logits + (size_t)first_logit * reference->vocabulary);
         for (int32_t i = 0; i < f->batch.sequences; i++)
@@ -121,7 +121,7 @@ static int32_t one_tree(struct fixture *f, const struct reference *reference,
         rows[level] = f->batch.logit_count - 1;
         nodes++;
     }
-    const float *logits = model_forward(&f->model, &f->batch, NULL);
+    const float *logits = fixture_forward(f, NULL);
     for (int32_t level = 0; level < depth; level++)
         compare(reference, "as a tree among junk", done + level, 1,
                 logits + (size_t)rows[level] * reference->vocabulary);
@@ -154,14 +154,14 @@ static void after_fork_and_rollback(struct fixture *f, const struct reference *r
     fixture_random_tokens(99, f->spec.vocabulary, 16, junk);
     batch_clear(&f->batch);
     must(batch_append_chain(&f->batch, &parent, reference->tokens, third, false));
-    model_forward(&f->model, &f->batch, NULL);
+    fixture_forward(f, NULL);
     sequence_commit(&parent, third);
     must(sequence_fork(&parent, &child));
 
     batch_clear(&f->batch);
     must(batch_append_chain(&f->batch, &child, junk, 16, false));
     must(batch_append_chain(&f->batch, &parent, junk + 1, 15, false));
-    model_forward(&f->model, &f->batch, NULL);
+    fixture_forward(f, NULL);
     sequence_commit(&child, 16);
     sequence_commit(&parent, 15);
     sequence_rollback(&parent, third - 1);
@@ -174,7 +174,7 @@ static void after_fork_and_rollback(struct fixture *f, const struct reference *r
         must(batch_append_chain(&f->batch, both[i], reference->tokens + from,
                                 reference->count - from, true));
         compare(reference, "after fork and rollback", from, reference->count - from,
-                model_forward(&f->model, &f->batch, NULL));
+                fixture_forward(f, NULL));
         sequence_commit(both[i], reference->count - from);
     }
     sequence_deinit(&parent);

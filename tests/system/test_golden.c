@@ -215,7 +215,7 @@ static void compare_greedy(const struct safetensors_file *file, int32_t prompt, 
         batch_clear(&f->batch);
         if (batch_append_chain(&f->batch, sequence, &token, 1, false) != STATUS_OK)
             exit(1);
-        token = argmax(model_forward(&f->model, &f->batch, NULL), f->spec.vocabulary);
+        token = argmax(fixture_forward(f, NULL), f->spec.vocabulary);
         sequence_commit(sequence, 1);
     }
 }
@@ -238,7 +238,7 @@ static void check_prompt(const struct safetensors_file *file, struct fixture *f,
     if (batch_append_chain(&f->batch, &sequence, tokens, (int32_t)count, true) != STATUS_OK)
         exit(1);
     struct model_observer observer = {.see = record, .context = &recording};
-    const float *logits = model_forward(&f->model, &f->batch, &observer);
+    const float *logits = fixture_forward(f, &observer);
     compare_logits(file, prompt, logits, f->spec.vocabulary, worst);
     compare(file, prompt, "embed", recording.embed, 0.0, false);
     compare(file, prompt, "attn_out", recording.attn_out, HIDDEN_OF_RMS, true);

@@ -179,7 +179,7 @@ static void subject_open(struct subject *s, const struct model_spec *spec, const
     scratch_create(&s->scratch);
     assert_int_equal(kernels_init(&s->kernels, isa, threads), STATUS_OK);
     assert_int_equal(
-        model_weights_describe(&s->spec, family_of(family), &s->kernels, dtype, &s->weights),
+        model_weights_describe(&s->spec, family_of(family), &s->kernels, dtype, NULL, &s->weights),
         STATUS_OK);
 }
 

@@ -172,10 +172,10 @@ static void subject_open(struct subject *s, const struct variant *variant, enum 
                                   .wire_dtype = dtype};
     struct arena arena = {0};
     make_weights(s, variant, &arena);
-    moe_workspace_take(&arena, &s->layer, ROWS_MAX, &s->workspace);
+    moe_workspace_take(&arena, &s->layer, ROWS_MAX, NULL, 1, &s->workspace);
     arena = (struct arena){.base = take(s, arena.used), .capacity = arena.used};
     make_weights(s, variant, &arena);
-    moe_workspace_take(&arena, &s->layer, ROWS_MAX, &s->workspace);
+    moe_workspace_take(&arena, &s->layer, ROWS_MAX, NULL, 1, &s->workspace);
     assert_int_equal(arena.used, arena.capacity);
     pack_all(s, variant, n);
     size_t elements = (size_t)ROWS_MAX * (size_t)activation_stride(HIDDEN);
@@ -344,7 +344,9 @@ static void check_variant(const struct variant *variant, enum cpu_isa isa, enum 
     float first[ROWS_MAX * HIDDEN], out[ROWS_MAX * HIDDEN];
     for (size_t i = 0; i < sizeof row_counts / sizeof row_counts[0]; i++) {
         memset(out, 0x7f, sizeof out);
-        moe_layer_forward(&s.kernels, &s.layer, &s.workspace, row_counts[i], s.x_f32, s.x_act, out);
+        assert_int_equal(moe_layer_forward(&s.kernels, &s.layer, &s.workspace, row_counts[i],
+                                           s.x_f32, s.x_act, out),
+                         STATUS_OK);
         for (int32_t row = 0; row < row_counts[i]; row++)
             compare_row(&s, variant, n, row, out);
         if (i == 0)
