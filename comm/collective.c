@@ -54,8 +54,11 @@ enum status collective_gather(const struct collective_group *group,
 enum status collective_agree(const struct collective_group *group,
                              const struct transport_scope *scope, enum status mine,
                              enum status *agreed) {
-    struct transport_send sends[TRANSPORT_RANKS_MAX];
-    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
+    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
+    *agreed = mine;
+    if (group->count == 1)
+        return STATUS_OK;
     int32_t own = (int32_t)mine, others[TRANSPORT_RANKS_MAX], count = 0;
     for (int32_t i = 0; i < group->count; i++) {
         if (i == group->self)
@@ -67,7 +70,6 @@ enum status collective_agree(const struct collective_group *group,
         count++;
     }
     RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
-    *agreed = mine;
     for (int32_t i = 0; i < count; i++)
         if (others[i] > (int32_t)*agreed && others[i] < STATUS_COUNT)
             *agreed = (enum status)others[i];
@@ -95,8 +97,8 @@ enum status collective_reduce_scatter(const struct collective_group *group,
                                       const struct collective_rows *rows, const float *partial,
                                       float *out) {
     size_t row_bytes = (size_t)rows->columns * sizeof(float);
-    struct transport_send sends[TRANSPORT_RANKS_MAX];
-    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
+    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
     float *outgoing = rows->scratch, *incoming[TRANSPORT_RANKS_MAX];
     float *next = outgoing + (int64_t)rows->rows * rows->columns;
     int64_t own = slice_elements(rows, group->self);
@@ -131,8 +133,8 @@ enum status collective_all_gather(const struct collective_group *group,
                                   const struct collective_rows *rows, const float *slice,
                                   float *full) {
     size_t row_bytes = (size_t)rows->columns * sizeof(float);
-    struct transport_send sends[TRANSPORT_RANKS_MAX];
-    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
+    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
     float *incoming = rows->scratch;
     int32_t count = 0;
     for (int32_t member = 0; member < group->count; member++) {

@@ -1,4 +1,5 @@
 /* Joins the job and tells each rank its place: world, node, tensor- and data-parallel group. */
+#define _GNU_SOURCE
 #include "comm/rank_group.h"
 
 #include <mpi.h>

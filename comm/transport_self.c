@@ -1,4 +1,5 @@
 /* One rank: there is nobody to exchange with, and nothing may try. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ enum status transport_self_create(struct transport **transport) {
                                          .rank = 0,
                                          .size = 1,
                                          .node_of = &self->node,
-                                         .host_of = self->host};
+                                         .host_of = (const char(*)[64])self->host};
     *transport = &self->transport;
     return STATUS_OK;
 }

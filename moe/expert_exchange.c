@@ -208,8 +208,8 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t moe_layer,
                                      int32_t rows, const int32_t *ids, const void *x_act) {
     struct transport *transport = exchange->ranks->transport;
-    struct transport_send sends[TRANSPORT_RANKS_MAX];
-    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
+    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
     int64_t sent[TRANSPORT_RANKS_MAX], received[TRANSPORT_RANKS_MAX];
     int32_t count = 0;
     ASSERT(rows <= exchange->limits.rows);
@@ -266,8 +266,8 @@ static void read_outputs(struct expert_exchange *exchange, int32_t from, const c
 enum status expert_exchange_combine(struct expert_exchange *exchange,
                                     const struct transport_scope *scope, const void *y) {
     struct transport *transport = exchange->ranks->transport;
-    struct transport_send sends[TRANSPORT_RANKS_MAX];
-    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
+    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
     int32_t count = 0;
     for (int32_t peer = 0; peer < transport->size; peer++) {
         int64_t bytes = write_outputs(exchange, peer, y);
