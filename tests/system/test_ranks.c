@@ -1,0 +1,164 @@
+/* Many ranks, the same bits: generate under mpirun on 2, 3, 4 and 8 ranks, with every flow and
+ * placement, writes the same logits file, byte for byte, and the same ids as one rank without MPI.
+ * Usage: test_ranks MPIRUN MOEBIUS FOLDER...
+ *
+ * The control compares two different prompts with the same function, and must find a difference. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/family.h"
+#include "tests/support/expect.h"
+#include "tests/support/fixture.h"
+#include "tests/support/program.h"
+
+#define PROMPT_TOKENS 120
+#define NEW_TOKENS 8
+#define ARGUMENTS_MAX 48
+
+struct variant {
+    const char *ranks, *flow, *placement, *replicas, *rows;
+};
+
+static const struct variant variants[] = {
+    {"1", "auto", "contiguous", "0", "512"},     {"2", "a2a-dedup", "contiguous", "0", "512"},
+    {"2", "a2a", "round-robin", "0", "7"},       {"3", "a2a-dedup", "random:5", "0", "512"},
+    {"3", "allgather", "contiguous", "2", "16"}, {"4", "a2a-dedup", "contiguous", "0", "64"},
+    {"4", "a2a", "random:1", "3", "512"},        {"4", "allgather", "round-robin", "0", "512"},
+    {"8", "a2a-dedup", "random:2", "1", "512"},  {"8", "allgather", "contiguous", "0", "33"},
+};
+
+struct answer {
+    char *logits, *text; /* file and standard output */
+    size_t logits_size;
+};
+
+static void free_answer(struct answer *answer) {
+    free(answer->logits);
+    free(answer->text);
+}
+
+/* Ids of a prompt, as --token-ids wants them. */
+static void write_prompt(uint64_t seed, int32_t vocabulary, char *text, size_t size) {
+    int32_t tokens[PROMPT_TOKENS];
+    size_t used = 0;
+    fixture_random_tokens(seed, vocabulary, PROMPT_TOKENS, tokens);
+    for (int i = 0; i < PROMPT_TOKENS; i++)
+        used += (size_t)snprintf(text + used, size - used, "%d ", tokens[i]);
+}
+
+/* One run of generate, alone (variant NULL) or under mpirun. */
+static struct answer ask(const struct program *runner, const char *moebius, const char *folder,
+                         const char *dtype, const char *prompt, const struct variant *variant) {
+    const char *arguments[ARGUMENTS_MAX];
+    char dump[600], tokens[16];
+    int count = 0;
+    program_scratch_path(runner, "logits.safetensors", dump, sizeof dump);
+    snprintf(tokens, sizeof tokens, "%d", NEW_TOKENS);
+    if (variant != NULL) {
+        const char *const mpirun[] = {"--allow-run-as-root",
+                                      "--oversubscribe",
+                                      "--mca",
+                                      "mpi_yield_when_idle",
+                                      "1",
+                                      "--mca",
+                                      "pml",
+                                      "ob1",
+                                      "--mca",
+                                      "btl",
+                                      "self,vader,tcp",
+                                      "--mca",
+                                      "btl_tcp_if_include",
+                                      "lo",
+                                      "-n",
+                                      variant->ranks,
+                                      moebius};
+        for (size_t i = 0; i < sizeof mpirun / sizeof mpirun[0]; i++)
+            arguments[count++] = mpirun[i];
+    }
+    const char *const generate[] = {"generate",
+                                    "--model",
+                                    folder,
+                                    "--dtype",
+                                    dtype,
+                                    "--threads",
+                                    "1",
+                                    "--token-ids",
+                                    prompt,
+                                    "--max-tokens",
+                                    tokens,
+                                    "--ignore-eos",
+                                    "--dump-logits",
+                                    dump,
+                                    "--log-level",
+                                    "error",
+                                    "--moe-flow",
+                                    variant != NULL ? variant->flow : "auto",
+                                    "--expert-placement",
+                                    variant != NULL ? variant->placement : "contiguous",
+                                    "--expert-replicas",
+                                    variant != NULL ? variant->replicas : "0",
+                                    "--max-num-batched-tokens",
+                                    variant != NULL ? variant->rows : "512"};
+    for (size_t i = 0; i < sizeof generate / sizeof generate[0]; i++)
+        arguments[count++] = generate[i];
+    arguments[count] = NULL;
+    struct program_run run;
+    program_run(runner, arguments, NULL, PROGRAM_KEPT, &run);
+    EXPECT(run.exit_code == 0, "%s on %s ranks: exit code %d: %s", folder,
+           variant != NULL ? variant->ranks : "no", run.exit_code, run.err);
+    struct answer answer = {.text = run.out};
+    run.out = NULL;
+    program_run_deinit(&run);
+    if (expect_failures == 0)
+        answer.logits = program_read_file(dump, &answer.logits_size);
+    return answer;
+}
+
+static bool same(const struct answer *a, const struct answer *b) {
+    return a->logits != NULL && b->logits != NULL && a->logits_size == b->logits_size &&
+           memcmp(a->logits, b->logits, a->logits_size) == 0 && strcmp(a->text, b->text) == 0;
+}
+
+static void check_model(const struct program *mpirun, const struct program *alone,
+                        const char *folder, const char *dtype) {
+    const struct family *family;
+    static struct model_spec spec;
+    EXPECT(family_parse(folder, &family, &spec) == STATUS_OK, "%s", folder);
+    char prompt[PROMPT_TOKENS * 8], other_prompt[PROMPT_TOKENS * 8];
+    write_prompt(1, spec.vocabulary, prompt, sizeof prompt);
+    write_prompt(2, spec.vocabulary, other_prompt, sizeof other_prompt);
+    struct answer expected = ask(alone, NULL, folder, dtype, prompt, NULL);
+    struct answer control = ask(alone, NULL, folder, dtype, other_prompt, NULL);
+    EXPECT(!same(&expected, &control), "%s: control: two prompts, one answer", folder);
+    int64_t positions = 0;
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0] && expect_failures == 0; i++) {
+        struct answer got = ask(mpirun, alone->path, folder, dtype, prompt, &variants[i]);
+        EXPECT(same(&expected, &got), "%s %s: %s ranks, %s, %s, %s replicas: other bits", folder,
+               dtype, variants[i].ranks, variants[i].flow, variants[i].placement,
+               variants[i].replicas);
+        positions += PROMPT_TOKENS + NEW_TOKENS - 1;
+        free_answer(&got);
+    }
+    printf("%s %s: %lld positions compared\n", folder, dtype, (long long)positions);
+    free_answer(&expected);
+    free_answer(&control);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) {
+        fprintf(stderr, "usage: test_ranks MPIRUN MOEBIUS FOLDER...\n");
+        return 2;
+    }
+    struct program mpirun, alone;
+    program_init(&mpirun, argv[1]);
+    program_init(&alone, argv[2]);
+    for (int i = 3; i < argc; i++) {
+        check_model(&mpirun, &alone, argv[i], "float32");
+        check_model(&mpirun, &alone, argv[i], "bfloat16");
+    }
+    program_deinit(&mpirun);
+    program_deinit(&alone);
+    return expect_failures == 0 ? 0 : 1;
+}
