@@ -57,7 +57,8 @@ static int32_t fill_entries(struct generate_flags *flags, struct option_entry *e
          "safetensors: expert ids and weights", 0, 0},
     };
     memcpy(entries, own, sizeof own);
-    return engine_flags_entries(&flags->engine, entries, GENERATE_ENTRIES);
+    int32_t count = engine_flags_entries(&flags->engine, entries, GENERATE_ENTRIES);
+    return engine_flags_rank_entries(&flags->engine, entries, count);
 }
 
 static enum status check_prompt_flags(const struct generate_flags *flags, int operands) {
@@ -86,7 +87,8 @@ enum status command_generate(int argc, char **argv) {
                                    .logprobs = -1,
                                    .top_p = 1.0f,
                                    .repetition_penalty = 1.0f};
-    struct option_entry entries[GENERATE_ENTRIES + ENGINE_FLAGS_ENTRIES];
+    struct option_entry
+        entries[GENERATE_ENTRIES + ENGINE_FLAGS_ENTRIES + ENGINE_FLAGS_RANK_ENTRIES];
     struct option_command command = {
         .name = "generate",
         .usage = "[options] [PROMPT]",

@@ -42,6 +42,14 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
          "rows of one step; default 512", 1, 65536},
         {OPTION_STRING, "log-level", &flags->log_level, "LEVEL",
          "error, warn, info, debug or trace", 0, 0},
+    };
+    memcpy(entries + count, shared, sizeof shared);
+    return count + ENGINE_FLAGS_ENTRIES;
+}
+
+int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entry *entries,
+                                  int32_t count) {
+    const struct option_entry ranks[ENGINE_FLAGS_RANK_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Ranks (started by mpirun or srun)"},
         {OPTION_INT, "data-parallel-size", &flags->data_parallel_size, "N",
          "groups that hold requests; default and so far only: the number of ranks", 1,
@@ -57,8 +65,8 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
         {OPTION_INT, "comm-timeout", &flags->comm_timeout_s, "SECONDS",
          "how long a rank waits for another inside a step; default 10", 1, 86400},
     };
-    memcpy(entries + count, shared, sizeof shared);
-    return count + ENGINE_FLAGS_ENTRIES;
+    memcpy(entries + count, ranks, sizeof ranks);
+    return count + ENGINE_FLAGS_RANK_ENTRIES;
 }
 
 /* The position of `value` in a NULL-terminated list of accepted spellings; STATUS_USAGE (logged) if

@@ -17,11 +17,16 @@ struct engine_flags {
 struct engine_flags engine_flags_default(void);
 
 /* How many entries engine_flags_entries writes. */
-#define ENGINE_FLAGS_ENTRIES 17
+#define ENGINE_FLAGS_ENTRIES 10
+#define ENGINE_FLAGS_RANK_ENTRIES 7
 
 /* Appends the entries (headings included) to a command's table and returns the new count. */
 int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *entries,
                              int32_t count);
+
+/* The same for the flags of commands that run on many ranks (ENGINE_FLAGS_RANK_ENTRIES). */
+int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entry *entries,
+                                  int32_t count);
 
 /* Turns the flags into engine options: names checked, the demo model filled in when none is given,
  * threads from the CPUs that this process may use. *folder (FLAGS_PATH_MAX bytes) holds the model's
