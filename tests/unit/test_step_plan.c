@@ -1,0 +1,84 @@
+/* runtime/step_plan: what goes over the wire comes back, and nothing else is taken for a plan. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "runtime/step_plan.h"
+#include "tests/unit/unit_test.h"
+
+#define ENTRIES 4
+#define ROWS 10
+
+static void fill(struct step_plan *plan) {
+    const int32_t tokens[] = {5, 6, 7, 8};
+    assert_int_equal(step_plan_init(plan, ENTRIES, ROWS), STATUS_OK);
+    step_plan_clear(plan, 41);
+    step_plan_add_chain(plan, (struct step_entry){.group = 1, .place = 3, .keep = 9, .rows = 3},
+                        tokens);
+    step_plan_add_chain(plan, (struct step_entry){.group = 0, .place = 2, .keep = 0}, NULL);
+    step_plan_add_chain(
+        plan, (struct step_entry){.place = 0, .keep = 2, .rows = 1, .logits = STEP_LOGITS_LAST},
+        tokens + 3);
+}
+
+static void a_plan_survives_the_wire(void **state) {
+    (void)state;
+    struct step_plan sent, got;
+    fill(&sent);
+    assert_int_equal(step_plan_init(&got, ENTRIES, ROWS), STATUS_OK);
+    char *bytes = malloc((size_t)step_plan_bytes_max(&sent));
+    int64_t length = step_plan_encode(&sent, bytes);
+    assert_true(length <= step_plan_bytes_max(&sent));
+    assert_int_equal(step_plan_decode(&got, bytes, length), STATUS_OK);
+    assert_int_equal(got.step, 41);
+    assert_int_equal(got.entries, 3);
+    assert_int_equal(got.rows, 4);
+    assert_memory_equal(got.entry, sent.entry, 3 * sizeof *got.entry);
+    assert_memory_equal(got.tokens, sent.tokens, 4 * sizeof *got.tokens);
+    const int32_t parents[] = {-1, 0, 1, -1};
+    assert_memory_equal(got.parents, parents, sizeof parents);
+    assert_true(step_plan_hash(&got) == step_plan_hash(&sent));
+    got.tokens[2] ^= 1;
+    assert_true(step_plan_hash(&got) != step_plan_hash(&sent));
+    free(bytes);
+    step_plan_deinit(&sent);
+    step_plan_deinit(&got);
+}
+
+/* Every length but the right one, and a wrong value in every field that has rules. */
+static void what_is_no_plan_is_refused(void **state) {
+    (void)state;
+    log_setup(LOG_LEVEL_ERROR, 0);
+    struct step_plan plan, got;
+    fill(&plan);
+    assert_int_equal(step_plan_init(&got, ENTRIES, ROWS), STATUS_OK);
+    char *bytes = malloc((size_t)step_plan_bytes_max(&plan));
+    int64_t length = step_plan_encode(&plan, bytes);
+    for (int64_t wrong = 0; wrong < length; wrong++)
+        assert_int_equal(step_plan_decode(&got, bytes, wrong), STATUS_PEER);
+    plan.entry[0].rows = 4; /* overlaps the next */
+    assert_int_equal(step_plan_decode(&got, bytes, step_plan_encode(&plan, bytes)), STATUS_PEER);
+    plan.entry[0].rows = 3;
+    plan.entry[0].keep = -1;
+    assert_int_equal(step_plan_decode(&got, bytes, step_plan_encode(&plan, bytes)), STATUS_PEER);
+    plan.entry[0].keep = 9;
+    plan.parents[1] = 1; /* its own parent */
+    assert_int_equal(step_plan_decode(&got, bytes, step_plan_encode(&plan, bytes)), STATUS_PEER);
+    plan.parents[1] = 0;
+    assert_int_equal(step_plan_decode(&got, bytes, step_plan_encode(&plan, bytes)), STATUS_OK);
+    struct step_plan small;
+    assert_int_equal(step_plan_init(&small, 2, ROWS), STATUS_OK);
+    assert_int_equal(step_plan_decode(&small, bytes, length), STATUS_PEER);
+    step_plan_deinit(&small);
+    free(bytes);
+    step_plan_deinit(&plan);
+    step_plan_deinit(&got);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plan_survives_the_wire),
+        cmocka_unit_test(what_is_no_plan_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
