@@ -51,28 +51,38 @@ enum status collective_gather(const struct collective_group *group,
     return STATUS_OK;
 }
 
-enum status collective_agree(const struct collective_group *group,
-                             const struct transport_scope *scope, enum status mine,
-                             enum status *agreed) {
+enum status collective_share(const struct collective_group *group,
+                             const struct transport_scope *scope, const void *mine, int64_t bytes,
+                             char *all) {
     struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
     struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    *agreed = mine;
-    if (group->count == 1)
-        return STATUS_OK;
-    int32_t own = (int32_t)mine, others[TRANSPORT_RANKS_MAX], count = 0;
+    int32_t count = 0;
+    memcpy(all + group->self * bytes, mine, (size_t)bytes);
     for (int32_t i = 0; i < group->count; i++) {
         if (i == group->self)
             continue;
         sends[count] =
-            (struct transport_send){.peer = group->members[i], .data = &own, .bytes = sizeof own};
+            (struct transport_send){.peer = group->members[i], .data = mine, .bytes = bytes};
         receives[count] = (struct transport_receive){
-            .peer = group->members[i], .buffer = &others[count], .capacity = sizeof own};
+            .peer = group->members[i], .buffer = all + i * bytes, .capacity = bytes};
         count++;
     }
     RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
     for (int32_t i = 0; i < count; i++)
-        if (others[i] > (int32_t)*agreed && others[i] < STATUS_COUNT)
-            *agreed = (enum status)others[i];
+        if (receives[i].bytes != bytes)
+            return transport_garbled(group->transport, scope, receives[i].peer, receives[i].bytes);
+    return STATUS_OK;
+}
+
+enum status collective_agree(const struct collective_group *group,
+                             const struct transport_scope *scope, enum status mine,
+                             enum status *agreed) {
+    int32_t own = (int32_t)mine, all[TRANSPORT_RANKS_MAX] = {0};
+    RETURN_IF_ERROR(collective_share(group, scope, &own, sizeof own, (char *)(void *)all));
+    *agreed = mine;
+    for (int32_t i = 0; i < group->count; i++)
+        if (all[i] > (int32_t)*agreed && all[i] < STATUS_COUNT)
+            *agreed = (enum status)all[i];
     return STATUS_OK;
 }
 
@@ -99,10 +109,11 @@ enum status collective_reduce_scatter(const struct collective_group *group,
     size_t row_bytes = (size_t)rows->columns * sizeof(float);
     struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
     struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    float *outgoing = rows->scratch, *incoming[TRANSPORT_RANKS_MAX];
+    float *outgoing = rows->scratch, *incoming[TRANSPORT_RANKS_MAX] = {NULL};
     float *next = outgoing + (int64_t)rows->rows * rows->columns;
     int64_t own = slice_elements(rows, group->self);
     int32_t count = 0;
+    ASSERT(group->count >= 1);
     for (int32_t member = 0; member < group->count; member++) {
         float *share = outgoing + (int64_t)rows->slices[member] * rows->columns;
         for (int32_t place = rows->slices[member]; place < rows->slices[member + 1]; place++)
@@ -121,10 +132,11 @@ enum status collective_reduce_scatter(const struct collective_group *group,
         count++;
     }
     RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
-    memcpy(out, incoming[0], (size_t)own * sizeof(float));
-    for (int32_t member = 1; member < group->count; member++)
-        for (int64_t i = 0; i < own; i++)
-            out[i] += incoming[member][i];
+    for (int64_t i = 0; i < own; i++) {
+        out[i] = incoming[0][i]; // NOLINT(clang-analyzer-core.NullDereference): count >= 1 fills it
+        for (int32_t member = 1; member < group->count; member++)
+            out[i] += incoming[member][i]; // NOLINT(clang-analyzer-core.NullDereference)
+    }
     return STATUS_OK;
 }
 

@@ -26,6 +26,12 @@ enum status collective_gather(const struct collective_group *group,
                               const struct transport_scope *scope, const void *mine, int64_t bytes,
                               void *const *into, int64_t capacity, int64_t *sizes);
 
+/* Everybody's `bytes` bytes to everybody: all + i * bytes is member i's (the own ones too). `bytes`
+ * is the same on all members. Collective. */
+enum status collective_share(const struct collective_group *group,
+                             const struct transport_scope *scope, const void *mine, int64_t bytes,
+                             char *all);
+
 /* The largest status of all members: how ranks agree before they go on or stop. Collective. */
 enum status collective_agree(const struct collective_group *group,
                              const struct transport_scope *scope, enum status mine,

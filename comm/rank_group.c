@@ -76,9 +76,10 @@ static bool is_possible(const struct rank_group *group, int32_t tp) {
 }
 
 enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size) {
-    int32_t tp = tp_size > 0   ? tp_size
-                 : dp_size > 0 ? group->size / (group->size % dp_size == 0 ? dp_size : group->size)
-                               : 1;
+    int32_t tp = tp_size > 0 ? tp_size : 1;
+    ASSERT(group->size >= 1);
+    if (tp_size == 0 && dp_size > 0 && group->size % dp_size == 0)
+        tp = group->size / dp_size;
     if (!is_possible(group, tp) || (dp_size > 0 && dp_size * tp != group->size)) {
         int32_t below = tp < group->size ? tp : group->size, above = tp;
         while (below > 1 && group->size % below != 0)
@@ -87,10 +88,10 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
             above++;
         if (above > group->size)
             above = group->size;
+        int32_t dp = dp_size > 0 ? dp_size : group->size / (tp > 0 ? tp : 1);
         LOG_ERROR("--tensor-parallel-size %d x --data-parallel-size %d: expected %d ranks in all, "
                   "nearest: %d x %d or %d x %d",
-                  tp_size > 0 ? tp_size : tp, dp_size > 0 ? dp_size : group->size / tp, group->size,
-                  below, group->size / below, above, group->size / above);
+                  tp, dp, group->size, below, group->size / below, above, group->size / above);
         return STATUS_USAGE;
     }
     group->tp_size = tp;

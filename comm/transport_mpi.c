@@ -70,14 +70,29 @@ static enum status stage(struct slot *slot, int64_t bytes) {
     return STATUS_OK;
 }
 
+/* An error that MPI itself reports (a message too long, a connection gone). */
+static enum status mpi_failed(const struct transport_mpi *mpi, const struct transport_scope *scope,
+                              int32_t peer, int code) {
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(code, text, &length);
+    LOG_ERROR("rank %d on %s: step %lld, layer %d, %s: MPI: %.*s", peer,
+              mpi->transport.host_of[peer], (long long)scope->step, scope->layer,
+              traffic_kind_name(scope->kind), length, text);
+    return STATUS_PEER;
+}
+
 static enum status post(struct transport_mpi *mpi, const struct transport_scope *scope,
                         const struct transport_send *sends, int32_t send_count,
                         const struct transport_receive *receives, int32_t receive_count) {
     for (int32_t i = 0; i < receive_count; i++) {
         struct slot *slot = &mpi->receives[receives[i].peer];
         RETURN_IF_ERROR(stage(slot, receives[i].capacity));
-        MPI_Irecv(slot->staging, (int)(receives[i].capacity + (int64_t)sizeof(struct head)),
-                  MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &slot->request);
+        int code =
+            MPI_Irecv(slot->staging, (int)(receives[i].capacity + (int64_t)sizeof(struct head)),
+                      MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &slot->request);
+        if (code != MPI_SUCCESS)
+            return mpi_failed(mpi, scope, receives[i].peer, code);
     }
     for (int32_t i = 0; i < send_count; i++) {
         struct slot *slot = &mpi->sends[sends[i].peer];
@@ -90,8 +105,10 @@ static enum status post(struct transport_mpi *mpi, const struct transport_scope 
         memcpy(slot->staging, &head, sizeof head);
         if (sends[i].bytes > 0)
             memcpy(slot->staging + sizeof head, sends[i].data, (size_t)sends[i].bytes);
-        MPI_Isend(slot->staging, (int)(sends[i].bytes + (int64_t)sizeof head), MPI_BYTE,
-                  sends[i].peer, TAG, mpi->communicator, &slot->request);
+        int code = MPI_Isend(slot->staging, (int)(sends[i].bytes + (int64_t)sizeof head), MPI_BYTE,
+                             sends[i].peer, TAG, mpi->communicator, &slot->request);
+        if (code != MPI_SUCCESS)
+            return mpi_failed(mpi, scope, sends[i].peer, code);
     }
     return STATUS_OK;
 }
@@ -171,7 +188,9 @@ static enum status wait_all(struct transport_mpi *mpi, const struct transport_sc
             MPI_Status status;
             if (receive_done[i])
                 continue;
-            MPI_Test(&mpi->receives[receives[i].peer].request, &done, &status);
+            int code = MPI_Test(&mpi->receives[receives[i].peer].request, &done, &status);
+            if (code != MPI_SUCCESS)
+                return mpi_failed(mpi, scope, receives[i].peer, code);
             if (!done)
                 continue;
             receive_done[i] = true;
@@ -184,7 +203,9 @@ static enum status wait_all(struct transport_mpi *mpi, const struct transport_sc
             int done = 0;
             if (send_done[i])
                 continue;
-            MPI_Test(&mpi->sends[sends[i].peer].request, &done, MPI_STATUS_IGNORE);
+            int code = MPI_Test(&mpi->sends[sends[i].peer].request, &done, MPI_STATUS_IGNORE);
+            if (code != MPI_SUCCESS)
+                return mpi_failed(mpi, scope, sends[i].peer, code);
             send_done[i] = done != 0;
             left -= done != 0;
         }
@@ -224,7 +245,9 @@ static enum status mpi_await(struct transport *transport, const struct transport
     for (;;) {
         int done;
         MPI_Status status;
-        MPI_Test(&mpi->receives[receive->peer].request, &done, &status);
+        int code = MPI_Test(&mpi->receives[receive->peer].request, &done, &status);
+        if (code != MPI_SUCCESS)
+            return mpi_failed(mpi, scope, receive->peer, code);
         if (done)
             return take(mpi, scope, receive, &status);
         int64_t waited = clock_now_ns() - start;
@@ -259,6 +282,8 @@ enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[6
     }
     int rank, size;
     MPI_Comm_dup(MPI_COMM_WORLD, &mpi->communicator);
+    MPI_Comm_set_errhandler(mpi->communicator,
+                            MPI_ERRORS_RETURN); /* errors are told in our words */
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     mpi->transport = (struct transport){.ops = &transport_mpi_ops,

@@ -164,7 +164,8 @@ static void touch(struct touched *touched, const struct weight *weight, int32_t 
                              (int64_t)weight->group_bytes};
 }
 
-/* top_k different experts: a random start and a random odd stride. */
+/* top_k experts: a random start and a random odd stride (different ones where the number of experts
+ * is a power of two, mostly so elsewhere). */
 static void touch_experts(struct touched *touched, const struct moe_layer *moe) {
     int32_t experts = moe->router.experts;
     touched->random = touched->random * 6364136223846793005u + 1442695040888963407u;
@@ -339,6 +340,11 @@ enum status command_bench(int argc, char **argv) {
     if (options.positions == 0) {
         options.positions = longest + 3;
         options.positions_of_request = true;
+    }
+    if (options.positions < longest + 2) {
+        LOG_ERROR("--max-model-len: expected at least %d for --prompt and --generate, got %d",
+                  longest + 2, options.positions);
+        return STATUS_USAGE;
     }
     return bench_latency(&flags, &options);
 }

@@ -51,7 +51,7 @@ static int32_t fill_entries(struct generate_flags *flags, struct option_entry *e
         {OPTION_STRING, "dump-logits", &flags->dump_logits, "FILE",
          "safetensors: logits of every computed position", 0, 0},
         {OPTION_FLAG, "traffic", &flags->traffic, NULL,
-         "a table of what crossed ranks, after the text", 0, 0},
+         "a table of what crossed ranks, after the text (on standard error with --json)", 0, 0},
         {OPTION_STRING, "traffic-json", &flags->traffic_json, "FILE", "the same as JSON", 0, 0},
         {OPTION_STRING, "dump-routing", &flags->dump_routing, "FILE",
          "safetensors: expert ids and weights", 0, 0},

@@ -1,6 +1,7 @@
-/* Reads the environment: today only who started us. */
+/* Reads the environment: who started us, and how many. */
 #include "launcher/config.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -11,4 +12,17 @@ bool config_under_launcher(void) {
         if (getenv(marks[i]) != NULL)
             return true;
     return false;
+}
+
+int config_processes(void) {
+    /* Open MPI, PMI, and a Slurm step even where its MPI plugin is off. */
+    static const char *const counts[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
+                                         "SLURM_STEP_NUM_TASKS"};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        const char *text = getenv(counts[i]);
+        long count = text != NULL ? strtol(text, NULL, 10) : 0;
+        if (count > 1 && count <= INT_MAX)
+            return (int)count;
+    }
+    return 1;
 }

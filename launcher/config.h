@@ -7,4 +7,8 @@
 /* Whether mpirun or srun started this process as one of its ranks. Local. */
 bool config_under_launcher(void);
 
+/* How many processes mpirun or srun says it started beside each other; 1 when nobody says. Local.
+ */
+int config_processes(void);
+
 #endif

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "launcher/engine_flags.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,15 +122,15 @@ static enum status resolve_flow(const char *name, enum expert_flow *flow) {
 static enum status resolve_placement(const char *name, struct placement_options *placement) {
     static const char *const names[] = {"contiguous", "round-robin", "random", NULL};
     static const char expected[] = "contiguous, round-robin, random or random:SEED";
-    if (strncmp(name, "random:", 7) == 0) {
+    int32_t index;
+    if (strncmp(name, "random:", 7) == 0 && name[7] >= '0' && name[7] <= '9') {
         char *end;
+        errno = 0;
         placement->policy = PLACEMENT_RANDOM;
         placement->seed = strtoull(name + 7, &end, 10);
-        if (end != name + 7 && *end == '\0')
+        if (*end == '\0' && errno == 0)
             return STATUS_OK;
-        name = "";
     }
-    int32_t index;
     RETURN_IF_ERROR(choose("expert-placement", name, names, expected, &index));
     placement->policy = (enum placement_policy)index;
     return STATUS_OK;
@@ -182,6 +183,10 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
         level = LOG_LEVEL_WARN; /* the coordinator tells the life of the job */
     log_setup(level, ranks->rank);
     options->ranks = ranks;
+    if (flags->threads == 0) { /* ranks of one machine share the CPUs that they may use */
+        options->threads /= ranks->node_size;
+        options->threads = options->threads > 0 ? options->threads : 1;
+    }
     if (ranks->tp_size == 1)
         return STATUS_OK;
     LOG_ERROR("--data-parallel-size: expected %d (the number of ranks; tensor parallelism is not "

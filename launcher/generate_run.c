@@ -16,6 +16,7 @@
 #include "launcher/traffic_report.h"
 #include "runtime/detokenizer.h"
 #include "runtime/json_writer.h"
+#include "runtime/safetensors_writer.h"
 #include "runtime/stop_matcher.h"
 #include "runtime/tokenizer.h"
 
@@ -190,6 +191,8 @@ static enum status check_flags(const struct generate_flags *flags) {
                   flags->min_tokens);
         return STATUS_BAD_REQUEST;
     }
+    if (flags->traffic_json != NULL)
+        RETURN_IF_ERROR(safetensors_writer_check(flags->traffic_json));
     return generate_dump_check_paths(flags->dump_logits, flags->dump_routing);
 }
 
@@ -284,7 +287,7 @@ static enum status report_traffic(struct run *run) {
     if (run->ranks.rank > 0)
         return STATUS_OK;
     if (flags->traffic)
-        traffic_report_print(stdout, run->traffic, &load, run->ranks.size);
+        traffic_report_print(flags->json ? stderr : stdout, run->traffic, &load, run->ranks.size);
     if (flags->traffic_json != NULL)
         return traffic_report_write(flags->traffic_json, run->traffic, &load, run->ranks.size);
     return STATUS_OK;

@@ -10,16 +10,18 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status.h"
 #include "launcher/commands.h"
+#include "launcher/config.h"
 
 static const struct {
     const char *name;
     enum status (*run)(int argc, char **argv);
     const char *summary;
+    bool on_ranks; /* several processes of one job work together */
 } commands[] = {
-    {"generate", command_generate, "continue a prompt or answer a chat message"},
-    {"tokenize", command_tokenize, "text to token ids and back"},
-    {"inspect", command_inspect, "what a model folder holds and what it will take"},
-    {"bench", command_bench, "measure: bench latency"},
+    {"generate", command_generate, "continue a prompt or answer a chat message", true},
+    {"tokenize", command_tokenize, "text to token ids and back", false},
+    {"inspect", command_inspect, "what a model folder holds and what it will take", false},
+    {"bench", command_bench, "measure: bench latency", false},
 };
 
 static const int command_count = sizeof commands / sizeof commands[0];
@@ -41,10 +43,31 @@ static void keep_standard_streams(void) {
             (void)open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY);
 }
 
+/* Several processes where one is meant, or processes that cannot find each other, would each do the
+ * whole work and never say so. */
+static enum status check_processes(const char *name, bool on_ranks) {
+    int processes = config_processes();
+    if (processes == 1 || (on_ranks && config_under_launcher()))
+        return STATUS_OK;
+    if (on_ranks)
+        LOG_ERROR(
+            "%s: expected the ranks of an MPI job, got %d processes without MPI's environment: "
+            "start them with mpirun, or with srun --mpi=pmix",
+            name, processes);
+    else
+        LOG_ERROR("%s: expected one process, got %d: start it without mpirun", name, processes);
+    return STATUS_USAGE;
+}
+
+static enum status run_command(int index, int argc, char **argv) {
+    RETURN_IF_ERROR(check_processes(commands[index].name, commands[index].on_ranks));
+    return commands[index].run(argc, argv);
+}
+
 static enum status run(int argc, char **argv) {
     if (argc < 2) {
         char *demo[] = {(char[]){"generate"}, NULL};
-        return command_generate(1, demo);
+        return run_command(0, 1, demo);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
@@ -57,10 +80,12 @@ static enum status run(int argc, char **argv) {
     }
     for (int i = 0; i < command_count; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
-    LOG_ERROR("expected one of the commands generate, tokenize, inspect, bench, got '%s'; see "
-              "moebius --help",
-              argv[1]);
+            return run_command(i, argc - 1, argv + 1);
+    char names[256] = "";
+    for (int i = 0; i < command_count; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "",
+                 commands[i].name);
+    LOG_ERROR("expected one of the commands %s, got '%s'; see moebius --help", names, argv[1]);
     return STATUS_USAGE;
 }
 

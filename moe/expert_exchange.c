@@ -210,7 +210,7 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
     struct transport *transport = exchange->ranks->transport;
     struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
     struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    int64_t sent[TRANSPORT_RANKS_MAX], received[TRANSPORT_RANKS_MAX];
+    int64_t sent[TRANSPORT_RANKS_MAX] = {0}, received[TRANSPORT_RANKS_MAX] = {0};
     int32_t count = 0;
     ASSERT(rows <= exchange->limits.rows);
     for (int32_t peer = 0; peer < transport->size; peer++) {

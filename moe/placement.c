@@ -42,7 +42,8 @@ static enum status check_layer(const struct placement *placement, int32_t layer,
     for (int32_t rank = 0; rank < placement->ranks; rank++) {
         int32_t list = layer * placement->ranks + rank;
         for (int32_t i = 0; i < source->counts[list]; i++) {
-            int32_t expert = source->experts[list][i];
+            int32_t expert =
+                source->experts[list][i]; // NOLINT(clang-analyzer-core.*): one list a rank
             if (expert < 0 || expert >= placement->experts)
                 return refuse(source, layer, rank, "an expert of the model", expert);
             if (seen[expert] == rank + 1)
@@ -56,49 +57,74 @@ static enum status check_layer(const struct placement *placement, int32_t layer,
     return STATUS_OK;
 }
 
-/* The slot that `home` uses for `expert`: nearest first, then spread by home rank. */
-static int32_t choose_slot(const struct placement_layer *layer, int32_t ranks, int32_t home,
-                           int32_t expert, const int32_t *node_of) {
-    int32_t candidates = 0, chosen = -1;
-    for (int pass = 0; pass < 2 && chosen < 0; pass++) { /* own node, then any */
-        candidates = 0;
-        for (int32_t rank = 0; rank < ranks; rank++) {
-            if (pass == 0 && node_of != NULL && node_of[rank] != node_of[home])
-                continue;
-            for (int32_t s = layer->first_slot[rank]; s < layer->first_slot[rank + 1]; s++) {
-                if (layer->expert_of[s] != expert)
-                    continue;
-                if (rank == home)
-                    return s;
-                candidates++;
-                if (chosen < 0 || candidates - 1 == home % candidates)
-                    chosen = s;
-            }
+/* The slots that hold each expert, in order of rank: of expert e, slots[first[e]] ..
+ * slots[first[e+1]-1]. */
+struct replicas {
+    int32_t *first, *slots, *rank_of;
+};
+
+static void list_replicas(const struct placement_layer *layer, int32_t ranks, int32_t experts,
+                          struct replicas *replicas) {
+    memset(replicas->first, 0, sizeof *replicas->first * (size_t)(experts + 1));
+    for (int32_t slot = 0; slot < layer->first_slot[ranks]; slot++)
+        replicas
+            ->first[layer->expert_of[slot] + 1]++; // NOLINT(clang-analyzer-core.*): filled before
+    for (int32_t e = 0; e < experts; e++)
+        replicas->first[e + 1] += replicas->first[e];
+    for (int32_t rank = 0; rank < ranks; rank++)
+        for (int32_t s = layer->first_slot[rank]; s < layer->first_slot[rank + 1]; s++) {
+            int32_t place = replicas->first[layer->expert_of[s]]++;
+            replicas->slots[place] = s;
+            replicas->rank_of[place] = rank;
         }
+    memmove(replicas->first + 1, replicas->first, sizeof *replicas->first * (size_t)experts);
+    replicas->first[0] = 0;
+}
+
+/* The slot that `home` uses for `expert`: on itself, else on its node, else any; spread by home
+ * rank. */
+static int32_t choose_slot(const struct replicas *replicas, int32_t home, int32_t expert,
+                           const int32_t *node_of) {
+    int32_t first = replicas->first[expert], end = replicas->first[expert + 1], near = 0;
+    for (int32_t i = first; i < end; i++) {
+        if (replicas->rank_of[i] == home)
+            return replicas->slots[i];
+        near += node_of != NULL && node_of[replicas->rank_of[i]] == node_of[home] ? 1 : 0;
     }
-    return chosen;
+    int32_t wanted = home % (near > 0 ? near : end - first);
+    for (int32_t i = first; i < end; i++) {
+        bool counts =
+            near == 0 || node_of == NULL || node_of[replicas->rank_of[i]] == node_of[home];
+        if (counts && wanted-- == 0)
+            return replicas->slots[i];
+    }
+    check_failed(__FILE__, __LINE__, __func__, "every expert has a slot");
 }
 
 static void fill_layer(struct placement *placement, int32_t layer, int32_t **memory,
-                       const struct placement_source *source, const int32_t *node_of) {
+                       const struct placement_source *source, const int32_t *node_of,
+                       struct replicas *replicas) {
     int32_t ranks = placement->ranks, experts = placement->experts;
     int32_t *first = *memory, *expert_of = first + ranks + 1;
     first[0] = 0;
     for (int32_t rank = 0; rank < ranks; rank++) {
         int32_t list = layer * ranks + rank;
         int32_t *own = expert_of + first[rank];
+        first[rank + 1] = first[rank] + source->counts[list];
+        if (source->counts[list] == 0)
+            continue;
+        // NOLINTNEXTLINE(clang-analyzer-core.*): counts[list] numbers stand in the list
         memcpy(own, source->experts[list], sizeof *own * (size_t)source->counts[list]);
         qsort(own, (size_t)source->counts[list], sizeof *own, compare_experts);
-        first[rank + 1] = first[rank] + source->counts[list];
     }
     int32_t *target = expert_of + first[ranks];
     *memory = target + (int64_t)ranks * experts;
     placement->layer[layer] =
         (struct placement_layer){.first_slot = first, .expert_of = expert_of, .target = target};
+    list_replicas(&placement->layer[layer], ranks, experts, replicas);
     for (int32_t home = 0; home < ranks; home++)
         for (int32_t expert = 0; expert < experts; expert++)
-            target[(int64_t)home * experts + expert] =
-                choose_slot(&placement->layer[layer], ranks, home, expert, node_of);
+            target[(int64_t)home * experts + expert] = choose_slot(replicas, home, expert, node_of);
 }
 
 enum status placement_from_lists(int32_t layers, int32_t experts, int32_t ranks,
@@ -108,7 +134,9 @@ enum status placement_from_lists(int32_t layers, int32_t experts, int32_t ranks,
     for (int32_t i = 0; i < layers * ranks; i++)
         numbers += source->counts[i];
     struct placement *placement = calloc(1, sizeof *placement);
-    int32_t *seen = malloc(sizeof *seen * (size_t)experts);
+    /* Scratch of one layer: the last rank that lists an expert; then the replicas' three lists. */
+    size_t slots_max = (size_t)ranks * (size_t)experts;
+    int32_t *seen = calloc((size_t)experts * 2 + 1 + 2 * slots_max, sizeof *seen);
     if (placement != NULL) {
         *placement = (struct placement){.layers = layers, .experts = experts, .ranks = ranks};
         placement->layer = calloc((size_t)layers, sizeof *placement->layer);
@@ -121,12 +149,15 @@ enum status placement_from_lists(int32_t layers, int32_t experts, int32_t ranks,
         placement_destroy(placement);
         return STATUS_NO_MEMORY;
     }
+    struct replicas replicas = {.first = seen + experts,
+                                .slots = seen + 2 * (size_t)experts + 1,
+                                .rank_of = seen + 2 * (size_t)experts + 1 + slots_max};
     enum status status = STATUS_OK;
     int32_t *memory = placement->memory;
     for (int32_t layer = 0; layer < layers && status == STATUS_OK; layer++) {
         status = check_layer(placement, layer, source, seen);
         if (status == STATUS_OK)
-            fill_layer(placement, layer, &memory, source, node_of);
+            fill_layer(placement, layer, &memory, source, node_of, &replicas);
     }
     free(seen);
     if (status != STATUS_OK) {
@@ -182,9 +213,10 @@ enum status placement_create(int32_t layers, int32_t experts, int32_t ranks,
                   options->replicas, ranks);
         return STATUS_USAGE;
     }
+    ASSERT(layers > 0 && experts > 0 && ranks > 0);
     int32_t lists = layers * ranks;
-    int32_t *members = malloc(sizeof *members * (size_t)lists * (size_t)experts);
-    const int32_t **experts_of = malloc(sizeof *experts_of * (size_t)lists);
+    int32_t *members = calloc((size_t)lists * (size_t)experts, sizeof *members);
+    const int32_t **experts_of = calloc((size_t)lists, sizeof *experts_of);
     int32_t *counts = calloc((size_t)lists, sizeof *counts),
             *order = malloc(sizeof *order * (size_t)experts);
     enum status status = STATUS_NO_MEMORY;

@@ -40,8 +40,8 @@ struct placement_options {
 enum status placement_create(int32_t layers, int32_t experts, int32_t ranks,
                              const struct placement_options *options, struct placement **placement);
 
-/* Reads {"layers": [{"ranks": [[expert, ...], ...]}, ...]}: one entry a MoE layer, one list a rank.
- * STATUS_IO, STATUS_BAD_CONFIG (logged: file, layer, rank, expected, got). Local. */
+/* Experts of every layer and rank, as lists. STATUS_BAD_CONFIG (logged: origin, layer, rank,
+ * expected, got), STATUS_NO_MEMORY. Local. */
 struct placement_source {
     const char *origin;            /* for messages */
     const int32_t *const *experts; /* [layers * ranks]: lists */

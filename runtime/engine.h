@@ -96,8 +96,8 @@ struct engine_listener {
 enum status engine_submit(struct engine *engine, const struct engine_request *request,
                           int32_t *handle);
 
-/* Ends a request early (stop string, disconnect) and frees its keys and values. Also from inside
- * listener.token. Local. */
+/* Ends a request early (stop string, disconnect); its place is free after the step in progress, or
+ * at the start of the next. Also from inside listener.token. Local. */
 void engine_cancel(struct engine *engine, int32_t handle);
 
 /* Requests that are running. */

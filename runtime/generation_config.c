@@ -75,7 +75,10 @@ enum status generation_config_parse(const struct config_reader *config, struct m
         read_float(config, "repetition_penalty", penalties, &defaults->repetition_penalty));
     if (config_reader_state(config, "top_k") == CONFIG_NULL)
         return STATUS_OK;
-    return config_reader_int_or(config, "top_k", 0, INT32_MAX, 0, &defaults->top_k);
+    RETURN_IF_ERROR(config_reader_int_or(config, "top_k", -1, INT32_MAX, 0, &defaults->top_k));
+    if (defaults->top_k < 0)
+        defaults->top_k = 0; /* another way to say "off" */
+    return STATUS_OK;
 }
 
 enum status generation_config_load(const char *folder, struct model_spec *spec) {

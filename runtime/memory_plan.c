@@ -7,6 +7,8 @@
 
 #include "kernels/base/log.h"
 
+#define GROUP_PATH_MAX 4096
+
 const char *memory_plan_format(int64_t bytes, char *text, size_t size) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = (double)bytes;
@@ -49,26 +51,57 @@ static int64_t number_in_file(const char *path, const char *key) {
     return number;
 }
 
-/* What the control group still allows; INT64_MAX: no group or no limit. The page cache counts as
- * used but gives way: a checkpoint that was just copied here must not keep itself from loading. */
-static int64_t available_in_group(void) {
-    int64_t limit = number_in_file("/sys/fs/cgroup/memory.max", NULL);
-    int64_t used = number_in_file("/sys/fs/cgroup/memory.current", NULL);
+static int64_t number_in_group(const char *group, const char *file, const char *key) {
+    char path[GROUP_PATH_MAX + 64];
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", group, file);
+    return number_in_file(path, key);
+}
+
+/* What one control group still allows; INT64_MAX: no such group, or no limit. The page cache counts
+ * as used but gives way: a checkpoint that was just copied here must not keep itself from loading.
+ */
+static int64_t available_in_group(const char *group) {
+    int64_t limit = number_in_group(group, "memory.max", NULL);
+    int64_t used = number_in_group(group, "memory.current", NULL);
     if (limit < 0 || used < 0)
         return INT64_MAX;
-    int64_t active = number_in_file("/sys/fs/cgroup/memory.stat", "active_file ");
-    int64_t inactive = number_in_file("/sys/fs/cgroup/memory.stat", "inactive_file ");
+    int64_t active = number_in_group(group, "memory.stat", "active_file ");
+    int64_t inactive = number_in_group(group, "memory.stat", "inactive_file ");
     used -= (active > 0 ? active : 0) + (inactive > 0 ? inactive : 0);
     if (used < 0)
         used = 0;
     return limit > used ? limit - used : 0;
 }
 
+/* The path of this process's group in the unified hierarchy ("0::/slurm/job7/step0"), "" if
+ * unknown. */
+static void own_group(char *group) {
+    group[0] = '\0';
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    if (file == NULL)
+        return;
+    char line[GROUP_PATH_MAX];
+    while (fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "0::", 3) == 0) {
+            line[strcspn(line, "\n")] = '\0';
+            memcpy(group, line + 3, strlen(line + 3) + 1);
+        }
+    fclose(file);
+}
+
 int64_t memory_plan_available(void) {
     int64_t system_kib = number_in_file("/proc/meminfo", "MemAvailable:");
-    int64_t system = system_kib >= 0 ? system_kib * 1024 : INT64_MAX;
-    int64_t group = available_in_group();
-    return system < group ? system : group;
+    int64_t available = system_kib >= 0 ? system_kib * 1024 : INT64_MAX;
+    char group[GROUP_PATH_MAX];
+    own_group(group);
+    for (;;) { /* the own group and all above it, up to the root of what this process sees */
+        int64_t allowed = available_in_group(group);
+        available = allowed < available ? allowed : available;
+        char *slash = strrchr(group, '/');
+        if (slash == NULL)
+            return available;
+        *slash = '\0';
+    }
 }
 
 static void print_kind(FILE *out, const char *kind, int64_t bytes) {
@@ -96,9 +129,12 @@ void memory_plan_print(FILE *out, const struct model_memory *memory, int64_t pos
             memory_plan_format(memory_plan_available(), free_text, sizeof free_text), positions);
 }
 
-enum status memory_plan_check(const struct model_memory *memory, int64_t positions) {
+enum status memory_plan_check(const struct model_memory *memory, int64_t positions,
+                              int32_t ranks_here) {
     char weights[32], kv[32], rest[32], total[32], available_text[32];
     int64_t available = memory_plan_available();
+    if (available < INT64_MAX)
+        available /= ranks_here;
     memory_plan_format(memory->weights.total, weights, sizeof weights);
     memory_plan_format(memory->kv_bytes, kv, sizeof kv);
     memory_plan_format(memory->workspace_bytes, rest, sizeof rest);

@@ -21,8 +21,10 @@ int64_t memory_plan_available(void);
  * hold. Local. */
 void memory_plan_print(FILE *out, const struct model_memory *memory, int64_t positions);
 
-/* Logs the plan as one line; STATUS_NO_MEMORY (logged: needed, available, what to change) when it
+/* Logs the plan as one line beside this rank's share of what is available (`ranks_here` share this
+ * machine); STATUS_NO_MEMORY (logged: needed, available, what to change) when it
  * does not fit. Local. */
-enum status memory_plan_check(const struct model_memory *memory, int64_t positions);
+enum status memory_plan_check(const struct model_memory *memory, int64_t positions,
+                              int32_t ranks_here);
 
 #endif

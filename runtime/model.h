@@ -66,7 +66,7 @@ struct model {
     size_t region_bytes;
 };
 
-/* What model_create will take, before it takes it. */
+/* What model_describe will take, before it takes it. */
 struct model_memory {
     struct weight_bytes_by_kind weights;
     int64_t kv_bytes, workspace_bytes, total;

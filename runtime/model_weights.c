@@ -49,8 +49,7 @@ static void add_matrix(struct layout *layout, struct load_item item) {
         *added = item;
 }
 
-/* A vector of `count` f32 that starts `offset` elements into a larger one; the vector is taken when
- * *vector is NULL or offset is 0. */
+/* The stored tensor [count] of a role is kept as f32 at `vector`. */
 static void add_vector(struct layout *layout, enum tensor_role role, int32_t layer, float *vector,
                        int32_t count) {
     struct load_item *item = new_item(layout);

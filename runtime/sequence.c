@@ -96,7 +96,7 @@ void sequence_rollback(struct sequence *sequence, int32_t length) {
 }
 
 enum status sequence_fork(const struct sequence *parent, struct sequence *child) {
-    ASSERT(child->block_count == 0 && child->cache == parent->cache);
+    ASSERT(child->block_count == 0 && child->cache == parent->cache && parent->staged == 0);
     int32_t shared = blocks_for(parent->committed);
     if (shared > child->block_capacity)
         return STATUS_LIMIT;

@@ -28,12 +28,6 @@ void step_executor_deinit(struct step_executor *executor) {
     *executor = (struct step_executor){0};
 }
 
-int32_t step_executor_logit_rows(const struct step_entry *entry) {
-    return entry->logits == STEP_LOGITS_ALL                       ? entry->rows
-           : entry->logits == STEP_LOGITS_LAST && entry->rows > 0 ? 1
-                                                                  : 0;
-}
-
 /* Makes `keep` positions of the sequence final, as the coordinator decided after the last step. */
 static void settle(struct sequence *sequence, int32_t keep) {
     if (keep > sequence->committed)
@@ -68,8 +62,13 @@ enum status step_executor_run(struct step_executor *executor, const struct step_
         settle(&executor->sequences[entry->place], entry->keep);
     }
     /* All that is given up is free before anything new is taken. */
-    for (int32_t i = 0; i < plan->entries; i++)
+    enum status staged = STATUS_OK;
+    for (int32_t i = 0; i < plan->entries && staged == STATUS_OK; i++)
         if (plan->entry[i].group == executor->group && plan->entry[i].rows > 0)
-            RETURN_IF_ERROR(stage_rows(executor, plan, &plan->entry[i]));
-    return model_forward(executor->model, &executor->batch, plan->step, observer, logits);
+            staged = stage_rows(executor, plan, &plan->entry[i]);
+    if (staged != STATUS_OK)
+        batch_clear(&executor->batch); /* the other ranks still need this one's experts */
+    enum status forward =
+        model_forward(executor->model, &executor->batch, plan->step, observer, logits);
+    return forward != STATUS_OK ? forward : staged;
 }

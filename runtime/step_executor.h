@@ -27,7 +27,4 @@ void step_executor_deinit(struct step_executor *executor);
 enum status step_executor_run(struct step_executor *executor, const struct step_plan *plan,
                               const struct model_observer *observer, const float **logits);
 
-/* How many rows of logits an entry brings. Local. */
-int32_t step_executor_logit_rows(const struct step_entry *entry);
-
 #endif

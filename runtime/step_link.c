@@ -67,13 +67,26 @@ enum status step_link_share(struct step_link *link, struct step_plan *plan) {
     return coordinator ? STATUS_OK : step_plan_decode(plan, link->plan_bytes, bytes);
 }
 
+/* How many rows of logits the plan asks of a rank: the first of each group answers for it. */
+static int32_t rows_expected(const struct step_link *link, const struct step_plan *plan,
+                             int32_t rank) {
+    int32_t rows = 0;
+    for (int32_t i = 0; i < plan->entries; i++)
+        if (plan->entry[i].group == rank / link->ranks->tp_size)
+            rows += step_plan_logit_rows(&plan->entry[i]);
+    return rows;
+}
+
 /* Takes rank's message apart. */
 static enum status read_result(const struct step_link *link, const struct transport_scope *scope,
-                               int32_t rank, const float **rows, enum status *agreed) {
+                               int32_t rank, const struct step_plan *plan, const float **rows,
+                               enum status *agreed) {
     struct result_head head;
     memcpy(&head, link->into[rank], sizeof head);
     if (link->sizes[rank] < (int64_t)sizeof head || head.status < 0 ||
         head.status >= STATUS_COUNT ||
+        (head.status == STATUS_OK && head.rows != rows_expected(link, plan, rank)) ||
+        head.rows < 0 ||
         link->sizes[rank] !=
             (int64_t)(sizeof head + (size_t)head.rows * link->vocabulary * sizeof(float)))
         return transport_garbled(link->ranks->transport, scope, rank, link->sizes[rank]);
@@ -83,15 +96,15 @@ static enum status read_result(const struct step_link *link, const struct transp
     return STATUS_OK;
 }
 
-enum status step_link_collect(struct step_link *link, int64_t step, enum status mine,
-                              const float *logits, int32_t count, const float **rows,
-                              enum status *agreed) {
+enum status step_link_collect(struct step_link *link, const struct step_plan *plan,
+                              enum status mine, const float *logits, int32_t count,
+                              const float **rows, enum status *agreed) {
     *agreed = mine;
     if (link->ranks->size == 1) {
         rows[0] = logits;
         return STATUS_OK;
     }
-    struct transport_scope scope = {.step = step, .layer = -1, .kind = TRAFFIC_ROWS};
+    struct transport_scope scope = {.step = plan->step, .layer = -1, .kind = TRAFFIC_ROWS};
     int32_t sent = mine == STATUS_OK ? count : 0;
     struct result_head head = {.status = (int32_t)mine, .rows = sent};
     size_t bytes = (size_t)sent * link->vocabulary * sizeof(float);
@@ -103,6 +116,6 @@ enum status step_link_collect(struct step_link *link, int64_t step, enum status 
                                       (void *const *)link->into, link->result_capacity,
                                       link->sizes));
     for (int32_t rank = 0; link->ranks->rank == 0 && rank < link->ranks->size; rank++)
-        RETURN_IF_ERROR(read_result(link, &scope, rank, rows, agreed));
+        RETURN_IF_ERROR(read_result(link, &scope, rank, plan, rows, agreed));
     return STATUS_OK;
 }

@@ -33,8 +33,8 @@ enum status step_link_share(struct step_link *link, struct step_plan *plan);
 /* This rank's rows of logits and status to the coordinator. There, rows[r] is rank r's logits
  * (valid until the next call) and *agreed the worst status of all. `rows` is unused elsewhere, and
  * *agreed is `mine`. STATUS_PEER. Collective. */
-enum status step_link_collect(struct step_link *link, int64_t step, enum status mine,
-                              const float *logits, int32_t count, const float **rows,
-                              enum status *agreed);
+enum status step_link_collect(struct step_link *link, const struct step_plan *plan,
+                              enum status mine, const float *logits, int32_t count,
+                              const float **rows, enum status *agreed);
 
 #endif

@@ -108,16 +108,8 @@ enum status step_plan_decode(struct step_plan *plan, const char *bytes, int64_t 
     return STATUS_PEER;
 }
 
-static uint64_t mix(uint64_t hash, const void *data, size_t bytes) {
-    const unsigned char *byte = data;
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ byte[i]) * UINT64_C(1099511628211); /* FNV-1a */
-    return hash;
-}
-
-uint64_t step_plan_hash(const struct step_plan *plan) {
-    uint64_t hash = mix(UINT64_C(14695981039346656037), &plan->step, sizeof plan->step);
-    hash = mix(hash, plan->entry, (size_t)plan->entries * sizeof *plan->entry);
-    hash = mix(hash, plan->tokens, (size_t)plan->rows * sizeof *plan->tokens);
-    return mix(hash, plan->parents, (size_t)plan->rows * sizeof *plan->parents);
+int32_t step_plan_logit_rows(const struct step_entry *entry) {
+    return entry->logits == STEP_LOGITS_ALL                       ? entry->rows
+           : entry->logits == STEP_LOGITS_LAST && entry->rows > 0 ? 1
+                                                                  : 0;
 }

@@ -51,7 +51,7 @@ int64_t step_plan_bytes_max(const struct step_plan *plan);
 int64_t step_plan_encode(const struct step_plan *plan, char *bytes);
 enum status step_plan_decode(struct step_plan *plan, const char *bytes, int64_t length);
 
-/* A hash of everything in the plan, for --debug-agree. Local. */
-uint64_t step_plan_hash(const struct step_plan *plan);
+/* How many rows of logits an entry brings. Local. */
+int32_t step_plan_logit_rows(const struct step_entry *entry);
 
 #endif

@@ -91,7 +91,7 @@ static void fits_or_is_refused(void **state) {
     struct model_memory memory = example();
     struct capture capture;
     capture_begin(&capture);
-    enum status status = memory_plan_check(&memory, 4096);
+    enum status status = memory_plan_check(&memory, 4096, 1);
     capture_end(&capture);
     assert_int_equal(status, STATUS_OK);
     assert_int_equal(capture_lines(&capture), 1);
@@ -100,7 +100,7 @@ static void fits_or_is_refused(void **state) {
                 "8.0 MiB; total 61.0 MiB of ");
     memory.total = INT64_MAX / 2;
     capture_begin(&capture);
-    status = memory_plan_check(&memory, 4096);
+    status = memory_plan_check(&memory, 4096, 1);
     capture_end(&capture);
     assert_int_equal(status, STATUS_NO_MEMORY);
     assert_int_equal(capture_lines(&capture), 2);
