@@ -81,13 +81,11 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     if (tp_size == 0 && dp_size > 0 && group->size % dp_size == 0)
         tp = group->size / dp_size;
     if (!is_possible(group, tp) || (dp_size > 0 && dp_size * tp != group->size)) {
-        int32_t below = tp < group->size ? tp : group->size, above = tp;
+        int32_t below = tp < 1 ? 1 : tp < group->size ? tp : group->size, above = below;
         while (below > 1 && group->size % below != 0)
             below--;
         while (above < group->size && group->size % above != 0)
             above++;
-        if (above > group->size)
-            above = group->size;
         int32_t dp = dp_size > 0 ? dp_size : group->size / (tp > 0 ? tp : 1);
         LOG_ERROR("--tensor-parallel-size %d x --data-parallel-size %d: expected %d ranks in all, "
                   "nearest: %d x %d or %d x %d",

@@ -335,7 +335,7 @@ static void generation_config_is_checked(void **state) {
         {"{\"top_p\":1.5}", "top_p"},
         {"{\"top_p\":-0.1}", "top_p"},
         {"{\"min_p\":2}", "min_p"},
-        {"{\"top_k\":-1}", "top_k"},
+        {"{\"top_k\":-2}", "top_k"},
         {"{\"top_k\":1.5}", "top_k"},
         {"{\"repetition_penalty\":0}", "repetition_penalty"},
         {"{\"do_sample\":1}", "do_sample"},
