@@ -6,6 +6,7 @@
 #ifndef MOEBIUS_KERNELS_GEMM_MICRO_TILE_H
 #define MOEBIUS_KERNELS_GEMM_MICRO_TILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -98,16 +99,45 @@ TILE_INLINE void tile_prefetch(int rows, const char *w, const char *ahead) {
         __builtin_prefetch(w + TILE_PREFETCH_BYTES + line, 0, 3);
 }
 
-TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
-    const void *const *x = tile->x;
-    const char *w = tile->w, *ahead = tile->ahead;
-    vec_f32 sum[TILE_ROWS][TILE_VECS];
+/* The sums before a tile and after it. */
+TILE_INLINE void tile_start(int rows, const struct gemm_tile *tile,
+                            vec_f32 sum[TILE_ROWS][TILE_VECS]) {
+    const float *from = tile->sums;
+    const bool fresh = tile->fresh;
+    const int64_t stride = tile->sums_stride;
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
         for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
+            sum[i][j] = vec_splat(0.0f);
     }
+    if (fresh)
+        return;
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            sum[i][j] = vec_load(from + i * stride + j * VEC_LANES);
+    }
+}
+
+TILE_INLINE void tile_end(int rows, const struct gemm_tile *tile,
+                          vec_f32 sum[TILE_ROWS][TILE_VECS]) {
+    float *to = tile->sums;
+    const int64_t stride = tile->sums_stride;
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < TILE_VECS; j++)
+            vec_store(to + i * stride + j * VEC_LANES, sum[i][j]);
+    }
+}
+
+TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
+    const void *const *x = tile->x;
+    const char *w = tile->w, *ahead = tile->ahead;
+    vec_f32 sum[TILE_ROWS][TILE_VECS];
+    tile_start(rows, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -122,12 +152,7 @@ TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_fma(input[i], weight, sum[i][j]);
         }
     }
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
-    }
+    tile_end(rows, tile, sum);
 }
 
 #ifndef TILE_HAS_BF16_DOT
@@ -137,12 +162,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
     const char *w = tile->w, *ahead = tile->ahead;
     const vec_u32 odd_mask = vec_splat_bits(0xffff0000u);
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
-    }
+    tile_start(rows, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -171,24 +191,14 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_fma(input[i], odd, sum[i][j]);
         }
     }
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
-    }
+    tile_end(rows, tile, sum);
 }
 #else
 TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
     const void *const *x = tile->x;
     const char *w = tile->w, *ahead = tile->ahead;
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
-    }
+    tile_start(rows, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_u32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -203,12 +213,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_bf16_dot(sum[i][j], input[i], weight);
         }
     }
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
-    }
+    tile_end(rows, tile, sum);
 }
 #endif
 
@@ -260,27 +265,35 @@ static void tile_bf16(const struct gemm_tile *tile) {
     }
 }
 
-static void tile_swiglu(const float *sums, float *h) {
+static void tile_swiglu(float *sums, int32_t rows) {
     const vec_f32 one = vec_splat(1.0f);
-    for (int n = 0; n < TILE_PANEL / 2; n += VEC_LANES) {
-        vec_f32 gate = vec_load(sums + n), up = vec_load(sums + TILE_PANEL / 2 + n);
-        vec_store(h + n, gate / (one + vec_exp(-gate)) * up);
+    for (int32_t i = 0; i < rows; i++, sums += TILE_PANEL) {
+        for (int n = 0; n < TILE_PANEL / 2; n += VEC_LANES) {
+            vec_f32 gate = vec_load(sums + n), up = vec_load(sums + TILE_PANEL / 2 + n);
+            vec_store(sums + n, gate / (one + vec_exp(-gate)) * up);
+        }
     }
 }
 
-static void tile_round_bf16(const float *sums, int32_t count, uint16_t *y) {
-    const vec_u32 infinity = vec_splat_bits(0x7f800000u);
-    int32_t n = 0;
-    for (; n + VEC_LANES <= count; n += VEC_LANES) {
-        vec_u32 bits = vec_load_bits(sums + n);
-        vec_u32 nan = (vec_u32)((bits & 0x7fffffffu) > infinity);
-        vec_u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-        vec_u32 quiet = (bits >> 16) | 0x40u;
-        vec_u16 narrow = __builtin_convertvector((quiet & nan) | (rounded & ~nan), vec_u16);
-        memcpy(y + n, &narrow, sizeof narrow);
+TILE_INLINE vec_u16 vec_narrow_bf16(vec_u32 bits) {
+    vec_u32 nan = (vec_u32)((bits & 0x7fffffffu) > vec_splat_bits(0x7f800000u));
+    vec_u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    vec_u32 quiet = (bits >> 16) | 0x40u;
+    return __builtin_convertvector((quiet & nan) | (rounded & ~nan), vec_u16);
+}
+
+static void tile_round_bf16(const struct gemm_round *args) {
+    const float *from = args->from;
+    uint16_t *to = args->to;
+    for (int32_t i = 0; i < args->rows; i++, from += TILE_PANEL, to += args->to_stride) {
+        int32_t n = 0;
+        for (; n + VEC_LANES <= args->count; n += VEC_LANES) {
+            vec_u16 narrow = vec_narrow_bf16(vec_load_bits(from + n));
+            memcpy(to + n, &narrow, sizeof narrow);
+        }
+        for (; n < args->count; n++)
+            to[n] = dtype_f32_to_bf16(from[n]);
     }
-    for (; n < count; n++)
-        y[n] = dtype_f32_to_bf16(sums[n]);
 }
 
 static uint32_t tile_read(const void *data, size_t bytes) {
