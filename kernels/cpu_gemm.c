@@ -109,17 +109,15 @@ static void point_at_inputs(const struct product *product, const struct cut *cut
 static void multiply_tile(const struct product *product, const struct cut *cut, int64_t row,
                           struct gemm_tile *tile) {
     int64_t width = product->micro->panel;
+    bool straight =
+        cut->whole && product->direct != NULL && (cut->panel + 1) * width <= product->weight->rows;
     point_at_inputs(product, cut, row, tile);
-    if (cut->whole && product->direct != NULL &&
-        (cut->panel + 1) * width <= product->weight->rows) {
-        struct gemm_tile straight = *tile;
-        straight.sums = product->direct + row * product->direct_stride + cut->panel * width;
-        straight.sums_stride = product->direct_stride;
-        product->tile(&straight);
-        return;
+    if (straight) {
+        tile->sums = product->direct + row * product->direct_stride + cut->panel * width;
+        tile->sums_stride = product->direct_stride;
     }
     product->tile(tile);
-    if (cut->last)
+    if (cut->last && !straight)
         product->finish(product, cut->panel, row, tile->rows, tile->sums);
 }
 
