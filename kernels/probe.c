@@ -111,6 +111,7 @@ static void peak_item(void *context, int32_t item, int32_t thread) {
     struct gemm_tile tile = {.rows = micro->tile_rows,
                              .w = panel,
                              .steps = job->steps,
+                             .fresh = true,
                              .sums = sums,
                              .sums_stride = micro->panel,
                              .ahead = panel};
