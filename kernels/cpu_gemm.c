@@ -94,6 +94,11 @@ static int64_t tiles_of(const struct product *product, int64_t rows) {
     return (rows + product->micro->tile_rows - 1) / product->micro->tile_rows;
 }
 
+static int32_t wanted_columns(const struct product *product, int32_t panel) {
+    int32_t width = product->micro->panel, left = product->weight->rows - panel * width;
+    return product->weight->form == WEIGHT_PLAIN && left < width ? left : width;
+}
+
 /* Where the tile's rows read from. */
 static void point_at_inputs(const struct product *product, const struct cut *cut, int64_t row,
                             struct gemm_tile *tile) {
@@ -134,6 +139,7 @@ static void multiply(const struct product *product, const struct item *item, con
                              .fresh = cut->first == 0,
                              .sums = sums,
                              .sums_stride = product->micro->panel,
+                             .columns = wanted_columns(product, cut->panel),
                              .ahead_stride = step_bytes / tiles};
     if (tile.ahead_stride < LINE_BYTES)
         tile.ahead_stride = LINE_BYTES;

@@ -21,6 +21,7 @@ struct gemm_tile {
     bool fresh;    /* start from 0 */
     float *sums;   /* row i at sums + i * sums_stride, any alignment */
     int64_t sums_stride;
+    int32_t columns; /* <= panel: how many n are wanted; the others may stay as they were */
     /* Weights that will be wanted soon: step k asks for 128 bytes at ahead + k * ahead_stride (not
      * in tiles of 1 or 2 rows, which look ahead by themselves). May point anywhere: nothing is
      * read. */

@@ -100,7 +100,7 @@ TILE_INLINE void tile_prefetch(int rows, const char *w, const char *ahead) {
 }
 
 /* The sums before a tile and after it. */
-TILE_INLINE void tile_start(int rows, const struct gemm_tile *tile,
+TILE_INLINE void tile_start(int rows, int vecs, const struct gemm_tile *tile,
                             vec_f32 sum[TILE_ROWS][TILE_VECS]) {
     const float *from = tile->sums;
     const bool fresh = tile->fresh;
@@ -108,7 +108,7 @@ TILE_INLINE void tile_start(int rows, const struct gemm_tile *tile,
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
+        for (int j = 0; j < vecs; j++)
             sum[i][j] = vec_splat(0.0f);
     }
     if (fresh)
@@ -116,28 +116,28 @@ TILE_INLINE void tile_start(int rows, const struct gemm_tile *tile,
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
+        for (int j = 0; j < vecs; j++)
             sum[i][j] = vec_load(from + i * stride + j * VEC_LANES);
     }
 }
 
-TILE_INLINE void tile_end(int rows, const struct gemm_tile *tile,
+TILE_INLINE void tile_end(int rows, int vecs, const struct gemm_tile *tile,
                           vec_f32 sum[TILE_ROWS][TILE_VECS]) {
     float *to = tile->sums;
     const int64_t stride = tile->sums_stride;
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
+        for (int j = 0; j < vecs; j++)
             vec_store(to + i * stride + j * VEC_LANES, sum[i][j]);
     }
 }
 
-TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
+TILE_INLINE void tile_multiply_f32(int rows, int vecs, const struct gemm_tile *tile) {
     const void *const *x = tile->x;
     const char *w = tile->w, *ahead = tile->ahead;
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    tile_start(rows, tile, sum);
+    tile_start(rows, vecs, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -145,14 +145,14 @@ TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
         for (int i = 0; i < rows; i++)
             input[i] = vec_splat(((const float *)x[i])[k]);
         TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++) {
+        for (int j = 0; j < vecs; j++) {
             vec_f32 weight = vec_load(w + j * VEC_LANES * 4);
             TILE_UNROLL
             for (int i = 0; i < rows; i++)
                 sum[i][j] = vec_fma(input[i], weight, sum[i][j]);
         }
     }
-    tile_end(rows, tile, sum);
+    tile_end(rows, vecs, tile, sum);
 }
 
 #ifndef TILE_HAS_BF16_DOT
@@ -162,7 +162,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
     const char *w = tile->w, *ahead = tile->ahead;
     const vec_u32 odd_mask = vec_splat_bits(0xffff0000u);
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    tile_start(rows, tile, sum);
+    tile_start(rows, TILE_VECS, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -191,14 +191,14 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_fma(input[i], odd, sum[i][j]);
         }
     }
-    tile_end(rows, tile, sum);
+    tile_end(rows, TILE_VECS, tile, sum);
 }
 #else
 TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
     const void *const *x = tile->x;
     const char *w = tile->w, *ahead = tile->ahead;
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    tile_start(rows, tile, sum);
+    tile_start(rows, TILE_VECS, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_u32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -213,7 +213,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_bf16_dot(sum[i][j], input[i], weight);
         }
     }
-    tile_end(rows, tile, sum);
+    tile_end(rows, TILE_VECS, tile, sum);
 }
 #endif
 
@@ -221,26 +221,34 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
  */
 #define TILE_AT_MOST(rows) ((rows) <= TILE_ROWS ? (rows) : TILE_ROWS)
 
-static void tile_f32(const struct gemm_tile *tile) {
+TILE_INLINE void tile_rows_f32(int vecs, const struct gemm_tile *tile) {
     switch (tile->rows) {
     case 1:
-        tile_multiply_f32(1, tile);
+        tile_multiply_f32(1, vecs, tile);
         break;
     case 2:
-        tile_multiply_f32(TILE_AT_MOST(2), tile);
+        tile_multiply_f32(TILE_AT_MOST(2), vecs, tile);
         break;
     case 3:
-        tile_multiply_f32(TILE_AT_MOST(3), tile);
+        tile_multiply_f32(TILE_AT_MOST(3), vecs, tile);
         break;
     case 4:
-        tile_multiply_f32(TILE_AT_MOST(4), tile);
+        tile_multiply_f32(TILE_AT_MOST(4), vecs, tile);
         break;
     case 5:
-        tile_multiply_f32(TILE_AT_MOST(5), tile);
+        tile_multiply_f32(TILE_AT_MOST(5), vecs, tile);
         break;
     default:
-        tile_multiply_f32(TILE_ROWS, tile);
+        tile_multiply_f32(TILE_ROWS, vecs, tile);
     }
+}
+
+/* A router has few experts: one vector of a panel is often enough for it. */
+static void tile_f32(const struct gemm_tile *tile) {
+    if (tile->columns <= VEC_LANES)
+        tile_rows_f32(1, tile);
+    else
+        tile_rows_f32(TILE_VECS, tile);
 }
 
 static void tile_bf16(const struct gemm_tile *tile) {

@@ -114,6 +114,7 @@ static void peak_item(void *context, int32_t item, int32_t thread) {
                              .fresh = true,
                              .sums = sums,
                              .sums_stride = micro->panel,
+                             .columns = micro->panel,
                              .ahead = panel};
     for (int i = 0; i < GEMM_MICRO_ROWS_MAX; i++)
         tile.x[i] = rows + i * job->steps * 4;
