@@ -25,6 +25,8 @@
 _Static_assert(sizeof(struct tile_scratch) + GATHERED_BYTES <= KERNELS_SCRATCH_BYTES,
                "a tile and a gathered path must fit into a thread's scratch");
 
+#define SOFTEN_QUERIES 4 /* whose softmax is computed side by side */
+
 struct tile {
     const struct attention_args *args;
     struct tile_scratch *scratch;
@@ -114,18 +116,17 @@ static void load_query(const struct tile *tile, int32_t query) {
         memcpy(to, from, (size_t)dim * sizeof(float));
         return;
     }
-    uint16_t rounded[ATTENTION_HEAD_DIM_MAX + 2];
-    for (int32_t d = 0; d < dim; d += VEC_LANES) {
-        int32_t count = dim - d < VEC_LANES ? dim - d : VEC_LANES;
-        vec_store_bf16_part(rounded + d, vec_load_part(from + d, count), count);
-    }
-    rounded[dim] = 0; /* the other half of an odd last pair */
-    int32_t padded = (dim + 1) & ~1;
-    if (TILE_DOT_BF16) {
-        memcpy(to, rounded, (size_t)padded * sizeof(uint16_t));
+    uint16_t copy[ATTENTION_HEAD_DIM_MAX + 2];
+    uint16_t *rounded = TILE_DOT_BF16 ? (uint16_t *)(void *)to : copy;
+    int32_t padded = (dim + 1) & ~1, d = 0;
+    for (; d <= dim - VEC_LANES; d += VEC_LANES)
+        vec_store_bf16(rounded + d, vec_load(from + d));
+    if (d < dim)
+        vec_store_bf16_part(rounded + d, vec_load_part(from + d, dim - d), dim - d);
+    vec_store_bf16_part(rounded + dim, (vec){0}, padded - dim); /* an odd last pair's other half */
+    if (TILE_DOT_BF16)
         return;
-    }
-    for (int32_t d = 0; d < padded; d++)
+    for (d = 0; d < padded; d++)
         to[d] = dtype_bf16_to_f32(rounded[d]);
 }
 
@@ -140,7 +141,8 @@ static void start_queries(const struct tile *tile) {
         load_query(tile, query);
         scratch->maximum[query] = -INFINITY;
         scratch->sum[query] = 0;
-        memset(scratch->values[query], 0, (size_t)tile->args->shape.head_dim * sizeof(float));
+        for (int32_t d = 0; d < tile->args->shape.head_dim; d += VEC_LANES) /* rows are padded */
+            vec_store(scratch->values[query] + d, (vec){0});
     }
 }
 
@@ -302,11 +304,10 @@ static void add_values(const struct tile *tile, int32_t first_query, int32_t cou
     add_row_by_row(tile, &edge);
 }
 
-/* Turns the scores of one query into weights relative to the new maximum and rescales what was
- * summed before. Slots first .. end - 1 (whole blocks) have scores; seen_from .. seen_end - 1
- * count, the weights of the others become exact zeros. */
+/* Slots first .. end - 1 of the chunk (whole blocks) have scores. */
 struct soften_args {
-    int32_t first, end, seen_from, seen_end, head_dim;
+    const struct tile *tile;
+    int32_t first, end, head_dim;
     enum dtype dtype;
 };
 
@@ -324,30 +325,85 @@ VEC_INLINE void store_weights(const struct soften_args *args, struct tile_scratc
     vec_store(scratch->scores[query] + slot, weights);
 }
 
-static void soften(const struct soften_args *args, struct tile_scratch *scratch, int32_t query) {
-    float *scores = scratch->scores[query];
-    for (int32_t i = args->first; i < args->seen_from; i++)
-        scores[i] = -INFINITY;
-    for (int32_t i = args->seen_end; i < args->end; i++)
-        scores[i] = -INFINITY;
-    vec peak = vec_set(scratch->maximum[query]);
-    for (int32_t i = args->first; i < args->end; i += VEC_LANES)
-        peak = vec_max(vec_load(scores + i), peak);
-    float maximum = vec_peak(peak);
-    vec total = {0};
-    for (int32_t i = args->first; i < args->end; i += VEC_LANES) {
-        vec weights = vec_exp_bounded(vec_load(scores + i) - maximum);
-        total += weights;
-        store_weights(args, scratch, query, i, weights);
-    }
+/* The lanes `from` .. `end` - 1 of the chunk's slots become -inf where a query does not see them.
+ */
+static void hide_unseen(const struct soften_args *args, float *scores, int32_t row) {
+    int32_t seen_from = args->tile->seen_from[row], seen_end = args->tile->seen_end[row];
+    vec_int lane;
+    for (int32_t i = 0; i < VEC_LANES; i++)
+        lane[i] = i;
+    const vec hidden = vec_set(-INFINITY);
+    for (int32_t i = args->first; i < seen_from; i += VEC_LANES)
+        vec_store(scores + i, vec_select(lane + i < seen_from, hidden, vec_load(scores + i)));
+    for (int32_t i = seen_end / VEC_LANES * VEC_LANES; i < args->end; i += VEC_LANES)
+        vec_store(scores + i, vec_select(lane + i < seen_end, vec_load(scores + i), hidden));
+}
+
+/* Relates one query's sums to the new maximum, and takes in the chunk's total. */
+static void rescale_sums(const struct soften_args *args, struct tile_scratch *scratch,
+                         int32_t query, float maximum, float total) {
     vec rescale = vec_exp_bounded(vec_set(scratch->maximum[query]) - maximum);
-    scratch->sum[query] = scratch->sum[query] * rescale[0] + vec_total(total);
+    scratch->sum[query] = scratch->sum[query] * rescale[0] + total;
     scratch->maximum[query] = maximum;
     if (rescale[0] == 1.0f)
         return;
     float *values = scratch->values[query];
     for (int32_t d = 0; d < args->head_dim; d += VEC_LANES) /* rows are padded in scratch */
         vec_store(values + d, vec_load(values + d) * rescale);
+}
+
+/* Turns the scores of `count` queries into weights relative to each one's new maximum and rescales
+ * what was summed before. The weights of slots that a query does not see become exact zeros. Side
+ * by side, the queries do not wait for each other's long chains. */
+VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_scratch *scratch,
+                       int32_t query) {
+    vec peak[SOFTEN_QUERIES], total[SOFTEN_QUERIES] = {{0}};
+    float maximum[SOFTEN_QUERIES];
+    float *scores = scratch->scores[query];
+    for (int m = 0; m < count; m++)
+        hide_unseen(args, scores + m * ATTENTION_CHUNK, (query + m) / args->tile->group);
+#pragma GCC unroll 4
+    for (int m = 0; m < count; m++)
+        peak[m] = vec_set(scratch->maximum[query + m]);
+    for (int32_t i = args->first; i < args->end; i += VEC_LANES) {
+#pragma GCC unroll 4
+        for (int m = 0; m < count; m++)
+            peak[m] = vec_max(vec_load(scores + m * ATTENTION_CHUNK + i), peak[m]);
+    }
+#pragma GCC unroll 4
+    for (int m = 0; m < count; m++)
+        maximum[m] = vec_peak(peak[m]);
+    for (int32_t i = args->first; i < args->end; i += VEC_LANES) {
+#pragma GCC unroll 4
+        for (int m = 0; m < count; m++) {
+            vec score = vec_load(scores + m * ATTENTION_CHUNK + i);
+            vec weights = vec_exp_bounded(score - maximum[m]);
+            total[m] += weights;
+            store_weights(args, scratch, query + m, i, weights);
+        }
+    }
+#pragma GCC unroll 4
+    for (int m = 0; m < count; m++)
+        rescale_sums(args, scratch, query + m, maximum[m], vec_total(total[m]));
+}
+
+/* All queries of the tile that see anything of the chunk. */
+static void soften_tile(const struct soften_args *args, struct tile_scratch *scratch) {
+    const struct tile *tile = args->tile;
+    int32_t queries = tile->rows * tile->group;
+    for (int32_t query = 0; query < queries;) {
+        int32_t seen = 0; /* how many in a row */
+        for (; seen < SOFTEN_QUERIES && query + seen < queries; seen++) {
+            int32_t row = (query + seen) / tile->group;
+            if (tile->seen_from[row] >= tile->seen_end[row])
+                break;
+        }
+        if (seen == SOFTEN_QUERIES)
+            soften(SOFTEN_QUERIES, args, scratch, query);
+        else if (seen > 0)
+            soften(1, args, scratch, query);
+        query += seen == SOFTEN_QUERIES ? SOFTEN_QUERIES : 1;
+    }
 }
 
 /* What each row sees of the chunk that starts at position `start`. */
@@ -376,18 +432,14 @@ static void attend_chunk(struct tile *tile, int32_t start) {
     }
     score_tile(tile, first_block, end_block);
     int32_t queries = tile->rows * tile->group;
-    for (int32_t query = 0; query < queries; query++) {
-        struct soften_args args = {
-            .first = first_block * KV_BLOCK_TOKENS,
-            .end = end_block * KV_BLOCK_TOKENS,
-            .seen_from = tile->seen_from[query / tile->group],
-            .seen_end = tile->seen_end[query / tile->group],
-            .head_dim = tile->args->shape.head_dim,
-            .dtype = tile->args->shape.dtype,
-        };
-        if (args.seen_from < args.seen_end)
-            soften(&args, scratch, query);
-    }
+    struct soften_args args = {
+        .tile = tile,
+        .first = first_block * KV_BLOCK_TOKENS,
+        .end = end_block * KV_BLOCK_TOKENS,
+        .head_dim = tile->args->shape.head_dim,
+        .dtype = tile->args->shape.dtype,
+    };
+    soften_tile(&args, scratch);
     for (int32_t query = 0; query < queries;) {
         int32_t count = next_count(queries - query);
         add_values(tile, query, count);

@@ -45,6 +45,9 @@ struct product {
     void (*finish)(const struct product *product, int32_t panel, int64_t row, int32_t rows,
                    float *sums);
     const void *args; /* of the op, for finish */
+    /* When finish is nothing but a copy: row 0 of an f32 output. Else NULL. */
+    float *direct;
+    int64_t direct_stride;
     int32_t first_item[CPU_GEMM_GROUPS_MAX + 1];
 };
 
@@ -83,58 +86,93 @@ static struct item find_item(const struct product *product, int32_t index) {
 struct cut {
     const char *w;
     int64_t first, steps; /* of K */
+    int32_t panel;
+    bool whole, last; /* all of K; its last part */
 };
 
 static int64_t tiles_of(const struct product *product, int64_t rows) {
     return (rows + product->micro->tile_rows - 1) / product->micro->tile_rows;
 }
 
-/* Adds one cut's share to the sums of rows [row, end) of an item. Tiles are of even height: one of
- * 1 row would wait for its own additions. The tiles of the item divide the fetching of the next
- * cut, which follows in memory, among them. */
+static int32_t wanted_columns(const struct product *product, int32_t panel) {
+    int32_t width = product->micro->panel, left = product->weight->rows - panel * width;
+    return product->weight->form == WEIGHT_PLAIN && left < width ? left : width;
+}
+
+/* Where the tile's rows read from. */
+static void point_at_inputs(const struct product *product, const struct cut *cut, int64_t row,
+                            struct gemm_tile *tile) {
+    const char *x = product->x + cut->first * STEP_BYTES;
+    for (int32_t i = 0; i < tile->rows; i++) {
+        int64_t source = product->source != NULL ? product->source[row + i] : row + i;
+        tile->x[i] = x + source * product->x_row_bytes;
+    }
+}
+
+/* One tile from row `row` on. When K is one cut, its sums are born in registers and go straight to
+ * the output, or to the head of the scratch, where the last step finds them in the first cache. */
+static void multiply_tile(const struct product *product, const struct cut *cut, int64_t row,
+                          struct gemm_tile *tile) {
+    int64_t width = product->micro->panel;
+    bool straight =
+        cut->whole && product->direct != NULL && (cut->panel + 1) * width <= product->weight->rows;
+    point_at_inputs(product, cut, row, tile);
+    if (straight) {
+        tile->sums = product->direct + row * product->direct_stride + cut->panel * width;
+        tile->sums_stride = product->direct_stride;
+    }
+    product->tile(tile);
+    if (cut->last && !straight)
+        product->finish(product, cut->panel, row, tile->rows, tile->sums);
+}
+
+/* Adds one cut's share to the sums of the item's rows. Tiles are of even height: one of 1 row would
+ * wait for its own additions. They divide the fetching of the next cut, which follows in memory,
+ * among them. */
 static void multiply(const struct product *product, const struct item *item, const struct cut *cut,
-                     int64_t row, int64_t end, float *sums) {
-    int64_t step_bytes = product->micro->panel * STEP_BYTES, cut_bytes = cut->steps * step_bytes;
-    int64_t all = tiles_of(product, item->end - item->row);
-    int64_t before = (row - item->row) / product->micro->tile_rows;
-    struct gemm_tile tile = {.w = cut->w, .steps = cut->steps, .ahead_stride = step_bytes / all};
+                     float *sums) {
+    int64_t step_bytes = product->micro->panel * STEP_BYTES;
+    int32_t rows = (int32_t)(item->end - item->row);
+    int32_t tiles = (int32_t)tiles_of(product, rows), height = rows / tiles, taller = rows % tiles;
+    struct gemm_tile tile = {.w = cut->w,
+                             .steps = cut->steps,
+                             .fresh = cut->first == 0,
+                             .sums = sums,
+                             .sums_stride = product->micro->panel,
+                             .columns = wanted_columns(product, cut->panel),
+                             .ahead_stride = step_bytes / tiles};
     if (tile.ahead_stride < LINE_BYTES)
         tile.ahead_stride = LINE_BYTES;
-    for (int64_t tiles = tiles_of(product, end - row); tiles > 0; tiles--, before++) {
-        tile.rows = (int32_t)((end - row + tiles - 1) / tiles);
-        for (int32_t i = 0; i < tile.rows; i++) {
-            int64_t source = product->source != NULL ? product->source[row + i] : row + i;
-            tile.x[i] = product->x + source * product->x_row_bytes + cut->first * STEP_BYTES;
-        }
-        int64_t fetched = before * cut->steps * tile.ahead_stride;
-        tile.ahead = cut->w + (fetched < cut_bytes ? cut_bytes + fetched : 0);
-        if (all == 1)
-            tile.ahead = cut->w + AHEAD_BYTES;
-        tile.sums = sums;
-        product->tile(&tile);
+    const char *next = cut->w + cut->steps * step_bytes, *next_end = next + cut->steps * step_bytes;
+    tile.ahead = tiles == 1 ? cut->w + AHEAD_BYTES : next;
+    int64_t row = item->row;
+    for (int32_t i = 0; i < tiles; i++) {
+        tile.rows = height + (i < taller);
+        multiply_tile(product, cut, row, &tile);
         row += tile.rows;
-        sums += tile.rows * product->micro->panel;
+        if (!cut->whole)
+            tile.sums += tile.rows * tile.sums_stride;
+        tile.ahead += cut->steps * tile.ahead_stride;
+        if (tile.ahead >= next_end)
+            tile.ahead = cut->w;
     }
 }
 
 static void compute_panel(const struct product *product, const struct item *item, int32_t panel,
                           float *sums) {
-    int32_t width = product->micro->panel;
+    int64_t step_bytes = product->micro->panel * STEP_BYTES, most = CUT_BYTES / step_bytes;
     const char *w = (const char *)product->weight->data +
                     (size_t)item->expert * product->weight->group_bytes +
-                    panel * product->steps * width * STEP_BYTES;
-    int64_t most = CUT_BYTES / (width * STEP_BYTES);
-    /* When K is one cut, a tile is finished while its sums are in the first cache. */
-    int64_t pieces = product->steps <= most ? tiles_of(product, item->end - item->row) : 1;
-    for (int64_t row = item->row, end; pieces > 0; pieces--, row = end) {
-        end = row + (item->end - row + pieces - 1) / pieces;
-        memset(sums, 0, (size_t)(end - row) * (size_t)width * sizeof *sums);
-        for (int64_t first = 0; first < product->steps; first += most) {
-            int64_t left = product->steps - first;
-            struct cut cut = {w + first * width * STEP_BYTES, first, left < most ? left : most};
-            multiply(product, item, &cut, row, end, sums);
-        }
-        product->finish(product, panel, row, (int32_t)(end - row), sums);
+                    panel * product->steps * step_bytes;
+    for (int64_t first = 0; first < product->steps; first += most) {
+        int64_t left = product->steps - first;
+        struct cut cut = {.w = w + first * step_bytes,
+                          .first = first,
+                          .steps = left < most ? left : most,
+                          .panel = panel,
+                          .whole = product->steps <= most,
+                          .last = left <= most};
+        multiply(product, item, &cut, sums);
     }
 }
 
@@ -228,12 +266,25 @@ static void finish_gemm(const struct product *product, int32_t panel, int64_t ro
     }
 }
 
-static void store_row(const struct product *product, const float *values, int32_t count,
-                      enum dtype dtype, char *out) {
-    if (dtype == DTYPE_BF16)
-        product->micro->round_bf16(values, count, (uint16_t *)(void *)out);
-    else
-        memcpy(out, values, (size_t)count * sizeof *values);
+struct rows_out {
+    char *data;
+    int32_t rows;
+    int64_t stride; /* elements */
+    enum dtype dtype;
+};
+
+/* Rows of sums to rows of an output. */
+static void store_rows(const struct product *product, const float *sums, int32_t count,
+                       struct rows_out out) {
+    int64_t width = product->micro->panel;
+    if (out.dtype == DTYPE_BF16) {
+        uint16_t *to = (uint16_t *)(void *)out.data;
+        product->micro->round_bf16(&(struct gemm_round){out.rows, count, sums, to, out.stride});
+        return;
+    }
+    float *to = (float *)(void *)out.data;
+    for (int32_t i = 0; i < out.rows; i++)
+        memcpy(to + i * out.stride, sums + i * width, (size_t)count * sizeof *to);
 }
 
 static void finish_gate_up(const struct product *product, int32_t panel, int64_t row, int32_t rows,
@@ -244,23 +295,21 @@ static void finish_gate_up(const struct product *product, int32_t panel, int64_t
     int32_t count = columns_of(product, first, width);
     int64_t stride = activation_stride(weight->rows), bytes = dtype_bytes(weight->dtype);
     int64_t padding = panel == product->panels - 1 ? stride - weight->rows : 0;
-    for (int32_t i = 0; i < rows; i++, sums += product->micro->panel) {
-        char *h = (char *)args->h + ((row + i) * stride + first) * bytes;
-        product->micro->swiglu(sums, sums);
-        store_row(product, sums, count, weight->dtype, h);
-        memset(h + count * bytes, 0, (size_t)(padding * bytes));
-    }
+    char *h = (char *)args->h + (row * stride + first) * bytes;
+    product->micro->swiglu(sums, rows);
+    store_rows(product, sums, count, (struct rows_out){h, rows, stride, weight->dtype});
+    for (int32_t i = 0; i < rows && padding > 0; i++)
+        memset(h + (i * stride + count) * bytes, 0, (size_t)(padding * bytes));
 }
 
 static void finish_down(const struct product *product, int32_t panel, int64_t row, int32_t rows,
                         float *sums) {
     const struct expert_down_args *args = product->args;
     int32_t width = product->micro->panel, first = panel * width;
-    int32_t count = columns_of(product, first, width);
-    int64_t bytes = dtype_bytes(args->y_dtype);
-    for (int32_t i = 0; i < rows; i++, sums += width)
-        store_row(product, sums, count, args->y_dtype,
-                  (char *)args->y + ((row + i) * product->weight->rows + first) * bytes);
+    int64_t stride = product->weight->rows;
+    char *y = (char *)args->y + (row * stride + first) * dtype_bytes(args->y_dtype);
+    store_rows(product, sums, columns_of(product, first, width),
+               (struct rows_out){y, rows, stride, args->y_dtype});
 }
 
 void cpu_gemm_gemm(const struct kernels *kernels, const struct gemm_args *args) {
@@ -275,6 +324,8 @@ void cpu_gemm_gemm(const struct kernels *kernels, const struct gemm_args *args) 
     product.experts = 1;
     product.finish = finish_gemm;
     product.args = args;
+    product.direct = args->bias == NULL ? args->y : NULL;
+    product.direct_stride = args->y_stride;
     run_product(&product);
 }
 
@@ -290,6 +341,8 @@ void cpu_gemm_expert_gate_up(const struct kernels *kernels,
     product.experts = args->rows.experts;
     product.finish = finish_gate_up;
     product.args = args;
+    product.direct = NULL;
+    product.direct_stride = 0;
     run_product(&product);
 }
 
@@ -305,5 +358,7 @@ void cpu_gemm_expert_down(const struct kernels *kernels, const struct expert_dow
     product.experts = args->rows.experts;
     product.finish = finish_down;
     product.args = args;
+    product.direct = args->y_dtype == DTYPE_F32 ? args->y : NULL;
+    product.direct_stride = args->weight->rows;
     run_product(&product);
 }

@@ -43,10 +43,11 @@ static void store_run_f32(const struct slot_run *run) {
 
 /* One head rounded to bf16, then a zero. */
 static void round_head(const float *from, int32_t dim, uint16_t *to) {
-    for (int32_t d = 0; d < dim; d += VEC_LANES) {
-        int32_t count = dim - d < VEC_LANES ? dim - d : VEC_LANES;
-        vec_store_bf16_part(to + d, vec_load_part(from + d, count), count);
-    }
+    int32_t d = 0;
+    for (; d <= dim - VEC_LANES; d += VEC_LANES)
+        vec_store_bf16(to + d, vec_load(from + d));
+    if (d < dim)
+        vec_store_bf16_part(to + d, vec_load_part(from + d, dim - d), dim - d);
     to[dim] = 0; /* the other half of an odd last pair */
 }
 
@@ -59,16 +60,21 @@ static void store_key_bf16(const struct slot_run *run, int32_t i) {
         memcpy(to, rounded + d, 4);
 }
 
+VEC_INLINE vec_bits pair_of(vec even, vec odd) {
+    return vec_round_bf16(even) | vec_round_bf16(odd) << 16;
+}
+
 /* Two slots of one pair, side by side. */
 static void store_value_pair(const struct slot_run *run, int32_t i, uint16_t *to) {
     int32_t dim = run->args->shape.head_dim;
     const float *even = value_of(run, i);
     const float *odd = value_of(run, i + 1);
-    for (int32_t d = 0; d < dim; d += VEC_LANES) {
-        int32_t count = dim - d < VEC_LANES ? dim - d : VEC_LANES;
-        vec_bits low = vec_round_bf16(vec_load_part(even + d, count));
-        vec_bits high = vec_round_bf16(vec_load_part(odd + d, count));
-        vec_bits pair = low | high << 16;
+    int32_t d = 0;
+    for (; d <= dim - VEC_LANES; d += VEC_LANES)
+        *(vec_bits_memory *)(to + 2 * d) = pair_of(vec_load(even + d), vec_load(odd + d));
+    if (d < dim) {
+        int32_t count = dim - d;
+        vec_bits pair = pair_of(vec_load_part(even + d, count), vec_load_part(odd + d, count));
         memcpy(to + 2 * d, &pair, (size_t)count * sizeof(uint32_t));
     }
 }

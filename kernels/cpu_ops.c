@@ -58,7 +58,8 @@ static float inverse_rms(const float *x, int32_t count, float epsilon) {
     vec sums[SUMS] = {{0}};
     int32_t i = 0;
     for (; i <= count - SUMS * VEC_LANES; i += SUMS * VEC_LANES) {
-        for (int s = 0; s < SUMS; s++) {
+#pragma GCC unroll 4
+        for (int s = 0; s < SUMS; s++) { /* unrolled, or gcc keeps the sums in memory */
             vec value = vec_load(x + i + s * VEC_LANES);
             sums[s] = vec_fma(value, value, sums[s]);
         }

@@ -6,6 +6,7 @@
 #ifndef MOEBIUS_KERNELS_GEMM_MICRO_TILE_H
 #define MOEBIUS_KERNELS_GEMM_MICRO_TILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -98,16 +99,45 @@ TILE_INLINE void tile_prefetch(int rows, const char *w, const char *ahead) {
         __builtin_prefetch(w + TILE_PREFETCH_BYTES + line, 0, 3);
 }
 
-TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
-    const void *const *x = tile->x;
-    const char *w = tile->w, *ahead = tile->ahead;
-    vec_f32 sum[TILE_ROWS][TILE_VECS];
+/* The sums before a tile and after it. */
+TILE_INLINE void tile_start(int rows, int vecs, const struct gemm_tile *tile,
+                            vec_f32 sum[TILE_ROWS][TILE_VECS]) {
+    const float *from = tile->sums;
+    const bool fresh = tile->fresh;
+    const int64_t stride = tile->sums_stride;
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
         TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
+        for (int j = 0; j < vecs; j++)
+            sum[i][j] = vec_splat(0.0f);
     }
+    if (fresh)
+        return;
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < vecs; j++)
+            sum[i][j] = vec_load(from + i * stride + j * VEC_LANES);
+    }
+}
+
+TILE_INLINE void tile_end(int rows, int vecs, const struct gemm_tile *tile,
+                          vec_f32 sum[TILE_ROWS][TILE_VECS]) {
+    float *to = tile->sums;
+    const int64_t stride = tile->sums_stride;
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int j = 0; j < vecs; j++)
+            vec_store(to + i * stride + j * VEC_LANES, sum[i][j]);
+    }
+}
+
+TILE_INLINE void tile_multiply_f32(int rows, int vecs, const struct gemm_tile *tile) {
+    const void *const *x = tile->x;
+    const char *w = tile->w, *ahead = tile->ahead;
+    vec_f32 sum[TILE_ROWS][TILE_VECS];
+    tile_start(rows, vecs, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -115,19 +145,14 @@ TILE_INLINE void tile_multiply_f32(int rows, const struct gemm_tile *tile) {
         for (int i = 0; i < rows; i++)
             input[i] = vec_splat(((const float *)x[i])[k]);
         TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++) {
+        for (int j = 0; j < vecs; j++) {
             vec_f32 weight = vec_load(w + j * VEC_LANES * 4);
             TILE_UNROLL
             for (int i = 0; i < rows; i++)
                 sum[i][j] = vec_fma(input[i], weight, sum[i][j]);
         }
     }
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
-    }
+    tile_end(rows, vecs, tile, sum);
 }
 
 #ifndef TILE_HAS_BF16_DOT
@@ -137,12 +162,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
     const char *w = tile->w, *ahead = tile->ahead;
     const vec_u32 odd_mask = vec_splat_bits(0xffff0000u);
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
-    }
+    tile_start(rows, TILE_VECS, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_f32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -171,24 +191,14 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_fma(input[i], odd, sum[i][j]);
         }
     }
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
-    }
+    tile_end(rows, TILE_VECS, tile, sum);
 }
 #else
 TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
     const void *const *x = tile->x;
     const char *w = tile->w, *ahead = tile->ahead;
     vec_f32 sum[TILE_ROWS][TILE_VECS];
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = vec_load(tile->sums + i * TILE_PANEL + j * VEC_LANES);
-    }
+    tile_start(rows, TILE_VECS, tile, sum);
     for (int64_t k = 0; k < tile->steps; k++, w += TILE_PANEL * 4, ahead += tile->ahead_stride) {
         vec_u32 input[TILE_ROWS];
         tile_prefetch(rows, w, ahead);
@@ -203,12 +213,7 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
                 sum[i][j] = vec_bf16_dot(sum[i][j], input[i], weight);
         }
     }
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int j = 0; j < TILE_VECS; j++)
-            vec_store(tile->sums + i * TILE_PANEL + j * VEC_LANES, sum[i][j]);
-    }
+    tile_end(rows, TILE_VECS, tile, sum);
 }
 #endif
 
@@ -216,26 +221,34 @@ TILE_INLINE void tile_multiply_bf16(int rows, const struct gemm_tile *tile) {
  */
 #define TILE_AT_MOST(rows) ((rows) <= TILE_ROWS ? (rows) : TILE_ROWS)
 
-static void tile_f32(const struct gemm_tile *tile) {
+TILE_INLINE void tile_rows_f32(int vecs, const struct gemm_tile *tile) {
     switch (tile->rows) {
     case 1:
-        tile_multiply_f32(1, tile);
+        tile_multiply_f32(1, vecs, tile);
         break;
     case 2:
-        tile_multiply_f32(TILE_AT_MOST(2), tile);
+        tile_multiply_f32(TILE_AT_MOST(2), vecs, tile);
         break;
     case 3:
-        tile_multiply_f32(TILE_AT_MOST(3), tile);
+        tile_multiply_f32(TILE_AT_MOST(3), vecs, tile);
         break;
     case 4:
-        tile_multiply_f32(TILE_AT_MOST(4), tile);
+        tile_multiply_f32(TILE_AT_MOST(4), vecs, tile);
         break;
     case 5:
-        tile_multiply_f32(TILE_AT_MOST(5), tile);
+        tile_multiply_f32(TILE_AT_MOST(5), vecs, tile);
         break;
     default:
-        tile_multiply_f32(TILE_ROWS, tile);
+        tile_multiply_f32(TILE_ROWS, vecs, tile);
     }
+}
+
+/* A router has few experts: one vector of a panel is often enough for it. */
+static void tile_f32(const struct gemm_tile *tile) {
+    if (tile->columns <= VEC_LANES)
+        tile_rows_f32(1, tile);
+    else
+        tile_rows_f32(TILE_VECS, tile);
 }
 
 static void tile_bf16(const struct gemm_tile *tile) {
@@ -260,27 +273,35 @@ static void tile_bf16(const struct gemm_tile *tile) {
     }
 }
 
-static void tile_swiglu(const float *sums, float *h) {
+static void tile_swiglu(float *sums, int32_t rows) {
     const vec_f32 one = vec_splat(1.0f);
-    for (int n = 0; n < TILE_PANEL / 2; n += VEC_LANES) {
-        vec_f32 gate = vec_load(sums + n), up = vec_load(sums + TILE_PANEL / 2 + n);
-        vec_store(h + n, gate / (one + vec_exp(-gate)) * up);
+    for (int32_t i = 0; i < rows; i++, sums += TILE_PANEL) {
+        for (int n = 0; n < TILE_PANEL / 2; n += VEC_LANES) {
+            vec_f32 gate = vec_load(sums + n), up = vec_load(sums + TILE_PANEL / 2 + n);
+            vec_store(sums + n, gate / (one + vec_exp(-gate)) * up);
+        }
     }
 }
 
-static void tile_round_bf16(const float *sums, int32_t count, uint16_t *y) {
-    const vec_u32 infinity = vec_splat_bits(0x7f800000u);
-    int32_t n = 0;
-    for (; n + VEC_LANES <= count; n += VEC_LANES) {
-        vec_u32 bits = vec_load_bits(sums + n);
-        vec_u32 nan = (vec_u32)((bits & 0x7fffffffu) > infinity);
-        vec_u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-        vec_u32 quiet = (bits >> 16) | 0x40u;
-        vec_u16 narrow = __builtin_convertvector((quiet & nan) | (rounded & ~nan), vec_u16);
-        memcpy(y + n, &narrow, sizeof narrow);
+TILE_INLINE vec_u16 vec_narrow_bf16(vec_u32 bits) {
+    vec_u32 nan = (vec_u32)((bits & 0x7fffffffu) > vec_splat_bits(0x7f800000u));
+    vec_u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    vec_u32 quiet = (bits >> 16) | 0x40u;
+    return __builtin_convertvector((quiet & nan) | (rounded & ~nan), vec_u16);
+}
+
+static void tile_round_bf16(const struct gemm_round *args) {
+    const float *from = args->from;
+    uint16_t *to = args->to;
+    for (int32_t i = 0; i < args->rows; i++, from += TILE_PANEL, to += args->to_stride) {
+        int32_t n = 0;
+        for (; n + VEC_LANES <= args->count; n += VEC_LANES) {
+            vec_u16 narrow = vec_narrow_bf16(vec_load_bits(from + n));
+            memcpy(to + n, &narrow, sizeof narrow);
+        }
+        for (; n < args->count; n++)
+            to[n] = dtype_f32_to_bf16(from[n]);
     }
-    for (; n < count; n++)
-        y[n] = dtype_f32_to_bf16(sums[n]);
 }
 
 static uint32_t tile_read(const void *data, size_t bytes) {

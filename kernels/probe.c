@@ -108,7 +108,14 @@ static void peak_item(void *context, int32_t item, int32_t thread) {
     char *panel = job->kernels->scratch + (size_t)thread * KERNELS_SCRATCH_BYTES;
     char *rows = panel + PEAK_PANEL_BYTES;
     float *sums = (float *)(void *)(rows + GEMM_MICRO_ROWS_MAX * job->steps * 4);
-    struct gemm_tile tile = {micro->tile_rows, {0}, panel, job->steps, sums, panel, 0};
+    struct gemm_tile tile = {.rows = micro->tile_rows,
+                             .w = panel,
+                             .steps = job->steps,
+                             .fresh = true,
+                             .sums = sums,
+                             .sums_stride = micro->panel,
+                             .columns = micro->panel,
+                             .ahead = panel};
     for (int i = 0; i < GEMM_MICRO_ROWS_MAX; i++)
         tile.x[i] = rows + i * job->steps * 4;
     for (int32_t i = 0; i < PEAK_TILES; i++)
