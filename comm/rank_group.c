@@ -81,11 +81,13 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     if (tp_size == 0 && dp_size > 0 && group->size % dp_size == 0)
         tp = group->size / dp_size;
     if (!is_possible(group, tp) || (dp_size > 0 && dp_size * tp != group->size)) {
-        int32_t below = tp < 1 ? 1 : tp < group->size ? tp : group->size, above = below;
-        while (below > 1 && group->size % below != 0)
-            below--;
-        while (above < group->size && group->size % above != 0)
-            above++;
+        int32_t below = 1, above = group->size; /* the nearest sizes that divide the ranks */
+        for (int32_t divisor = 1; divisor <= group->size; divisor++) {
+            if (group->size % divisor != 0)
+                continue;
+            below = divisor <= tp ? divisor : below;
+            above = divisor >= tp && divisor < above ? divisor : above;
+        }
         int32_t dp = dp_size > 0 ? dp_size : group->size / (tp > 0 ? tp : 1);
         LOG_ERROR("--tensor-parallel-size %d x --data-parallel-size %d: expected %d ranks in all, "
                   "nearest: %d x %d or %d x %d",
