@@ -1,0 +1,100 @@
+#!/bin/sh
+# The link of one of two hosts is cut in the middle of a generation. MPI notices nothing; our deadline does: within
+# seconds the ranks on the host of mpirun have ended, and the line that counts names a rank on the other host. mpirun
+# itself waits for the daemon on that host; as soon as the link is back, everything ends and the exit code tells why.
+# Usage: test_link_cut.sh MOEBIUS TOP
+set -eu
+
+export MOEBIUS="$1"
+top=$2
+# shellcheck source=hosts.sh
+. "$(dirname "$0")/hosts.sh"
+
+timeout_s=2    # --comm-timeout
+ranks_s_most=8 # from the cut to the end of the ranks: the deadline and what a machine under load takes
+end_s_most=60  # from the link's return to the end of mpirun: TCP tries again at growing intervals
+exit_peer=12
+
+# ranks_on HOST: how many ranks run there.
+ranks_on() {
+    count=0
+    for process in $(ip netns pids "$1"); do
+        [ "$(readlink "/proc/$process/exe" 2>/dev/null)" != "$program" ] || count=$((count + 1))
+    done
+    echo "$count"
+}
+
+now_ms() {
+    awk '{ printf "%.0f\n", $1 * 1000 }' /proc/uptime
+}
+
+# wait_until TENTHS COMMAND...: succeeds as soon as the command does, fails when the time is over.
+wait_until() {
+    tenths=$1
+    shift
+    while ! "$@"; do
+        tenths=$((tenths - 1))
+        [ "$tenths" -gt 0 ] || return 1
+        sleep 0.1
+    done
+}
+
+nobody_on() {
+    [ "$(ranks_on "$1")" -eq 0 ]
+}
+
+# The job ended, or is no longer there.
+mpirun_ended() {
+    ! kill -0 "$job" 2>/dev/null
+}
+
+# start_job: a long generation in the background, well inside its steps.
+start_job() {
+    : >"$err" # the one of the job before must not be read
+    # shellcheck disable=SC2016 # expanded on the host
+    "$here/on_host.sh" "${prefix}0" "exec $launch"' "$MOEBIUS" generate --model "$MODEL" --threads 1 \
+        --token-ids "1 2 3" --max-tokens 2000 --ignore-eos --comm-timeout '"$timeout_s --json" \
+        >"$scratch/out" 2>"$err" &
+    job=$!
+    wait_until 300 grep -q "ready in" "$err" || fail "never ready: $(cat "$err")"
+    sleep 0.1
+    [ "$(ranks_on "$near"),$(ranks_on "$far")" = 2,2 ] ||
+        fail "expected two ranks on each host in the middle of the generation"
+}
+
+# cut HOST: a generation during which the host's link is cut, and mended after its ranks' end.
+cut() {
+    err=$scratch/err
+    port=port${1#"$prefix"}
+    start_job
+    start=$(now_ms)
+    ip -n "${prefix}sw" link set "$port" down
+    wait_until $((ranks_s_most * 10)) nobody_on "$near" || fail "ranks on $near still run: $(cat "$err")"
+    ranks_ms=$(($(now_ms) - start))
+    [ "$ranks_ms" -ge $((timeout_s * 1000 - 500)) ] || fail "ranks on $near ended after $ranks_ms ms: too early"
+    line=$(grep "no answer within ${timeout_s}000 ms from.* rank [23] on $far.*: step [0-9]*, layer" "$err") ||
+        fail "expected a line that names a rank on $far: $(cat "$err")"
+    ! mpirun_ended || fail "mpirun ended without its daemon on $far: this test needs another ending"
+    start=$(now_ms)
+    ip -n "${prefix}sw" link set "$port" up
+    wait_until $((end_s_most * 10)) mpirun_ended || {
+        fail "mpirun still runs"
+        kill -9 "$job"
+    }
+    code=0
+    wait "$job" || code=$?
+    [ "$code" -eq "$exit_peer" ] || fail "exit code $code, expected $exit_peer: $(cat "$err")"
+    nobody_on "$far" || fail "ranks on $far still run"
+    echo "$1 cut off: ranks ended after $ranks_ms ms; mpirun ended with $code $(($(now_ms) - start)) ms after the" \
+        "link's return"
+    echo "$line"
+}
+
+start_hosts
+program=$(readlink -f "$MOEBIUS")
+near=${prefix}0 far=${prefix}1
+MODEL=$top/launcher/demo-moe
+export MODEL
+cut "$far"
+cut "$near"
+[ "$failures" -eq 0 ]
