@@ -74,6 +74,8 @@ cut() {
     [ "$ranks_ms" -ge $((timeout_s * 1000 - 500)) ] || fail "ranks on $near ended after $ranks_ms ms: too early"
     line=$(grep "no answer within ${timeout_s}000 ms from.* rank [23] on $far.*: step [0-9]*, layer" "$err") ||
         fail "expected a line that names a rank on $far: $(cat "$err")"
+    # Those on the far host end by their own deadline too, unless they were between two steps just then.
+    wait_until 20 nobody_on "$far" || echo "$(ranks_on "$far") ranks on $far wait on"
     ! mpirun_ended || fail "mpirun ended without its daemon on $far: this test needs another ending"
     start=$(now_ms)
     ip -n "${prefix}sw" link set "$port" up

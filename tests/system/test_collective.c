@@ -272,19 +272,20 @@ static void check_accounts(struct ranks *ranks) {
 
 /* ---- ranks that do not do the same thing ---- */
 
-/* Rank 0 sends to rank 1 under another scope than rank 1 expects. */
+/* Rank 0 sends to rank 1 under another scope than rank 1 expects, or more bytes than it has room
+ * for. */
 static void check_refused(struct ranks *ranks, struct transport_scope scope,
-                          struct transport_scope other, const char *named) {
+                          struct transport_scope other, int64_t bytes, const char *named) {
     if (ranks->group.rank > 1 || ranks->group.size == 1)
         return;
     struct transport *transport = ranks->group.transport;
-    char byte = 'x';
+    char message[LARGE] = {0};
     if (ranks->group.rank == 0) {
-        struct transport_send send = {.peer = 1, .data = &byte, .bytes = 1};
+        struct transport_send send = {.peer = 1, .data = message, .bytes = bytes};
         demand(ranks, transport_exchange(transport, &scope, &send, 1, NULL, 0), "send");
         return;
     }
-    struct transport_receive receive = {.peer = 0, .buffer = &byte, .capacity = 1};
+    struct transport_receive receive = {.peer = 0, .buffer = message, .capacity = 1};
     struct log_capture capture;
     char text[1000];
     log_capture_begin(&capture);
@@ -301,12 +302,14 @@ static void check_scopes(struct ranks *ranks) {
     struct transport_scope late = {.step = 71, .layer = 2, .kind = TRAFFIC_DISPATCH};
     struct transport_scope above = {.step = 70, .layer = 1, .kind = TRAFFIC_DISPATCH};
     struct transport_scope back = {.step = 70, .layer = 2, .kind = TRAFFIC_COMBINE};
-    check_refused(ranks, scope, late,
+    check_refused(ranks, scope, late, 1,
                   "expected dispatch of step 71, layer 2, got dispatch of step 70, layer 2");
-    check_refused(ranks, scope, above,
+    check_refused(ranks, scope, above, 1,
                   "expected dispatch of step 70, layer 1, got dispatch of step 70, layer 2");
-    check_refused(ranks, scope, back,
+    check_refused(ranks, scope, back, 1,
                   "expected combine of step 70, layer 2, got dispatch of step 70, layer 2");
+    check_refused(ranks, scope, scope, 2, "step 70, layer 2, dispatch: MPI: ");
+    check_refused(ranks, scope, scope, LARGE, "step 70, layer 2, dispatch: MPI: ");
 }
 
 /* ---- all of it ---- */
