@@ -322,20 +322,19 @@ static void add_values(const struct tile *tile, int32_t first_query, int32_t cou
 struct soften_args {
     const struct tile *tile;
     int32_t first, end, head_dim;
-    enum dtype dtype;
 };
 
 /* Stores the weights of VEC_LANES slots for the product with the values. */
-VEC_INLINE void store_weights(const struct soften_args *args, struct tile_scratch *scratch,
-                              int32_t query, int32_t slot, vec weights) {
+VEC_INLINE void store_weights(enum dtype dtype, struct tile_scratch *scratch, int32_t query,
+                              int32_t slot, vec weights) {
 #if TILE_DOT_BF16
-    if (args->dtype == DTYPE_BF16) {
+    if (dtype == DTYPE_BF16) {
         __m256bh rounded = _mm512_cvtneps_pbh((__m512)weights);
         memcpy((char *)scratch->weights[query] + 2 * slot, &rounded, sizeof rounded);
         return;
     }
 #endif
-    (void)args;
+    (void)dtype;
     vec_store(scratch->scores[query] + slot, weights);
 }
 
@@ -369,8 +368,8 @@ static void rescale_sums(const struct soften_args *args, struct tile_scratch *sc
 /* Turns the scores of `count` queries into weights relative to each one's new maximum and rescales
  * what was summed before. The weights of slots that a query does not see become exact zeros. Side
  * by side, the queries do not wait for each other's long chains. */
-VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_scratch *scratch,
-                       int32_t query) {
+VEC_INLINE void soften(enum dtype dtype, int count, const struct soften_args *args,
+                       struct tile_scratch *scratch, int32_t query) {
     vec peak[SOFTEN_QUERIES], total[SOFTEN_QUERIES] = {{0}};
     float maximum[SOFTEN_QUERIES];
     float *scores = scratch->scores[query];
@@ -393,7 +392,7 @@ VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_sc
             vec score = vec_load(scores + m * ATTENTION_CHUNK + i);
             vec weights = vec_exp_bounded(score - maximum[m]);
             total[m] += weights;
-            store_weights(args, scratch, query + m, i, weights);
+            store_weights(dtype, scratch, query + m, i, weights);
         }
     }
 #pragma GCC unroll 4
@@ -404,6 +403,7 @@ VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_sc
 /* All queries of the tile that see anything of the chunk. */
 static void soften_tile(const struct soften_args *args, struct tile_scratch *scratch) {
     const struct tile *tile = args->tile;
+    enum dtype dtype = tile->args->shape.dtype;
     int32_t queries = tile->rows * tile->group;
     for (int32_t query = 0; query < queries;) {
         int32_t seen = 0; /* how many in a row */
@@ -412,10 +412,12 @@ static void soften_tile(const struct soften_args *args, struct tile_scratch *scr
             if (tile->seen_from[row] >= tile->seen_end[row])
                 break;
         }
-        if (seen == SOFTEN_QUERIES)
-            soften(SOFTEN_QUERIES, args, scratch, query);
+        if (seen == SOFTEN_QUERIES && dtype == DTYPE_BF16)
+            soften(DTYPE_BF16, SOFTEN_QUERIES, args, scratch, query);
+        else if (seen == SOFTEN_QUERIES)
+            soften(DTYPE_F32, SOFTEN_QUERIES, args, scratch, query);
         else if (seen > 0)
-            soften(1, args, scratch, query);
+            soften(dtype, 1, args, scratch, query);
         query += seen == SOFTEN_QUERIES ? SOFTEN_QUERIES : 1;
     }
 }
@@ -451,7 +453,6 @@ static void attend_chunk(struct tile *tile, int32_t start) {
         .first = first_block * KV_BLOCK_TOKENS,
         .end = end_block * KV_BLOCK_TOKENS,
         .head_dim = tile->args->shape.head_dim,
-        .dtype = tile->args->shape.dtype,
     };
     soften_tile(&args, scratch);
     for (int32_t query = 0; query < queries;) {
