@@ -31,7 +31,10 @@ struct tile {
     const struct attention_args *args;
     struct tile_scratch *scratch;
     int32_t first_row, rows; /* consecutive positions of one sequence; rows * group queries */
-    int32_t first_head, group, kv_head;
+    int32_t first_head, group;
+    const int32_t *table;           /* of the sequence */
+    const char *cache;              /* this kv head in block 0 */
+    size_t block_bytes, head_bytes; /* of a block, of this head in it */
     char *gathered;         /* copies of the blocks from gathered_block on, this kv head only */
     int32_t gathered_block; /* INT32_MAX: no tree node */
     int32_t seen_from[TILE_QUERIES], seen_end[TILE_QUERIES]; /* [rows]: slots of this chunk */
@@ -43,12 +46,9 @@ static size_t head_bytes(const struct kv_shape *shape) {
 }
 
 static const char *block_of(const struct tile *tile, int32_t block) {
-    const struct kv_shape *shape = &tile->args->shape;
     if (block >= tile->gathered_block)
-        return tile->gathered + (size_t)(block - tile->gathered_block) * head_bytes(shape);
-    const int32_t *table = tile->args->tables[tile->args->row[tile->first_row].table];
-    return tile->args->cache + (size_t)table[block] * kv_block_bytes(shape) +
-           (size_t)tile->kv_head * head_bytes(shape);
+        return tile->gathered + (size_t)(block - tile->gathered_block) * tile->head_bytes;
+    return tile->cache + (size_t)tile->table[block] * tile->block_bytes;
 }
 
 /* First position that a row sees. */
@@ -89,11 +89,11 @@ static void gather_path(struct tile *tile) {
     int32_t first_block = row->path_start / KV_BLOCK_TOKENS;
     ASSERT(row->position + 1 - row->path_start <= ATTENTION_PATH_MAX);
     if (row->path_start % KV_BLOCK_TOKENS != 0)
-        memcpy(tile->gathered, block_of(tile, first_block), head_bytes(&args->shape));
+        memcpy(tile->gathered, block_of(tile, first_block), tile->head_bytes);
     for (int32_t p = row->path_start; p <= row->position; p++) {
         int32_t slot = args->paths[row->path + p - row->path_start];
         int32_t to = p - first_block * KV_BLOCK_TOKENS;
-        char *block = tile->gathered + (size_t)(to / KV_BLOCK_TOKENS) * head_bytes(&args->shape);
+        char *block = tile->gathered + (size_t)(to / KV_BLOCK_TOKENS) * tile->head_bytes;
         copy_slot(&args->shape, block_of(tile, slot / KV_BLOCK_TOKENS), slot % KV_BLOCK_TOKENS,
                   block, to % KV_BLOCK_TOKENS);
     }
@@ -204,8 +204,8 @@ VEC_INLINE void value_count(enum dtype dtype, int count, struct tile_value_args 
         tile_add_values(dtype, count, wide, args, scratch);
     for (; args->dim + VEC_LANES <= args->head_dim; args->dim += VEC_LANES)
         tile_add_values(dtype, count, 1, args, scratch);
-    for (int m = 0; args->dim < args->head_dim && m < count; m++, args->first_query++)
-        tile_add_values_part(dtype, args, scratch);
+    for (int m = 0; args->dim < args->head_dim && m < count; m++)
+        tile_add_values_part(dtype, m, args, scratch);
 }
 
 VEC_INLINE void value_steps(enum dtype dtype, int32_t count, struct tile_value_args args,
@@ -280,48 +280,61 @@ static void add_row_by_row(const struct tile *tile, const struct seen *share) {
     }
 }
 
-/* Values for the queries of one micro-kernel: what all their rows see at once, the edges row by
- * row, all in ascending order for each row. */
+/* Values for the queries of one micro-kernel: slots that only some rows' windows reach back to row
+ * by row, then all others at once, all in ascending order for each row. */
 static void add_values(const struct tile *tile, int32_t first_query, int32_t count) {
-    struct seen common = {first_query, count, 0, ATTENTION_CHUNK};
-    for (int32_t row = first_query / tile->group; row <= (first_query + count - 1) / tile->group;
-         row++) {
-        common.from = common.from > tile->seen_from[row] ? common.from : tile->seen_from[row];
-        common.end = common.end < tile->seen_end[row] ? common.end : tile->seen_end[row];
+    const struct kv_shape *shape = &tile->args->shape;
+    struct seen all = {first_query, count, 0, ATTENTION_CHUNK};
+    struct tile_value_args args = {
+        .first_query = first_query,
+        .head_dim = shape->head_dim,
+        .values_offset = kv_head_elements(shape) * dtype_bytes(shape->dtype),
+    };
+    int32_t from = 0, end = ATTENTION_CHUNK, edge = 0;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t row = (first_query + i) / tile->group;
+        int32_t row_end = tile->seen_end[row];
+        args.seen_end[i] = row_end;
+        from = from > tile->seen_from[row] ? from : tile->seen_from[row];
+        end = end < row_end ? end : row_end;
+        edge = edge > row_end ? edge : row_end;
     }
-    common.from = (common.from + 1) & ~1; /* whole pairs, whatever the type of the cache */
-    common.end &= ~1;
-    struct seen edge = {first_query, count, 0, ATTENTION_CHUNK};
-    if (common.from >= common.end) {
-        add_row_by_row(tile, &edge);
+    from = (from + 1) & ~1; /* whole pairs, whatever the type of the cache */
+    end = end > 0 ? end & ~1 : 0;
+    if (from > end) {
+        add_row_by_row(tile, &all);
         return;
     }
-    edge.end = common.from;
-    add_row_by_row(tile, &edge);
-    add_seen(tile, common);
-    edge.from = common.end;
-    edge.end = ATTENTION_CHUNK;
-    add_row_by_row(tile, &edge);
+    all.end = from;
+    if (from > 0)
+        add_row_by_row(tile, &all);
+    int32_t slots = tile_slots_per_step(shape->dtype);
+    args.first_step = from / slots;
+    args.end_step = end / slots;
+    args.edge_step = (edge + slots - 1) / slots;
+    if (shape->dtype == DTYPE_F32)
+        value_steps(DTYPE_F32, count, args, tile->scratch);
+    else
+        value_steps(DTYPE_BF16, count, args, tile->scratch);
 }
 
 /* Slots first .. end - 1 of the chunk (whole blocks) have scores. */
 struct soften_args {
     const struct tile *tile;
     int32_t first, end, head_dim;
-    enum dtype dtype;
 };
 
 /* Stores the weights of VEC_LANES slots for the product with the values. */
-VEC_INLINE void store_weights(const struct soften_args *args, struct tile_scratch *scratch,
-                              int32_t query, int32_t slot, vec weights) {
+VEC_INLINE void store_weights(enum dtype dtype, struct tile_scratch *scratch, int32_t query,
+                              int32_t slot, vec weights) {
 #if TILE_DOT_BF16
-    if (args->dtype == DTYPE_BF16) {
+    if (dtype == DTYPE_BF16) {
         __m256bh rounded = _mm512_cvtneps_pbh((__m512)weights);
         memcpy((char *)scratch->weights[query] + 2 * slot, &rounded, sizeof rounded);
         return;
     }
 #endif
-    (void)args;
+    (void)dtype;
     vec_store(scratch->scores[query] + slot, weights);
 }
 
@@ -355,8 +368,8 @@ static void rescale_sums(const struct soften_args *args, struct tile_scratch *sc
 /* Turns the scores of `count` queries into weights relative to each one's new maximum and rescales
  * what was summed before. The weights of slots that a query does not see become exact zeros. Side
  * by side, the queries do not wait for each other's long chains. */
-VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_scratch *scratch,
-                       int32_t query) {
+VEC_INLINE void soften(enum dtype dtype, int count, const struct soften_args *args,
+                       struct tile_scratch *scratch, int32_t query) {
     vec peak[SOFTEN_QUERIES], total[SOFTEN_QUERIES] = {{0}};
     float maximum[SOFTEN_QUERIES];
     float *scores = scratch->scores[query];
@@ -379,7 +392,7 @@ VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_sc
             vec score = vec_load(scores + m * ATTENTION_CHUNK + i);
             vec weights = vec_exp_bounded(score - maximum[m]);
             total[m] += weights;
-            store_weights(args, scratch, query + m, i, weights);
+            store_weights(dtype, scratch, query + m, i, weights);
         }
     }
 #pragma GCC unroll 4
@@ -390,6 +403,7 @@ VEC_INLINE void soften(int count, const struct soften_args *args, struct tile_sc
 /* All queries of the tile that see anything of the chunk. */
 static void soften_tile(const struct soften_args *args, struct tile_scratch *scratch) {
     const struct tile *tile = args->tile;
+    enum dtype dtype = tile->args->shape.dtype;
     int32_t queries = tile->rows * tile->group;
     for (int32_t query = 0; query < queries;) {
         int32_t seen = 0; /* how many in a row */
@@ -398,10 +412,12 @@ static void soften_tile(const struct soften_args *args, struct tile_scratch *scr
             if (tile->seen_from[row] >= tile->seen_end[row])
                 break;
         }
-        if (seen == SOFTEN_QUERIES)
-            soften(SOFTEN_QUERIES, args, scratch, query);
+        if (seen == SOFTEN_QUERIES && dtype == DTYPE_BF16)
+            soften(DTYPE_BF16, SOFTEN_QUERIES, args, scratch, query);
+        else if (seen == SOFTEN_QUERIES)
+            soften(DTYPE_F32, SOFTEN_QUERIES, args, scratch, query);
         else if (seen > 0)
-            soften(1, args, scratch, query);
+            soften(dtype, 1, args, scratch, query);
         query += seen == SOFTEN_QUERIES ? SOFTEN_QUERIES : 1;
     }
 }
@@ -437,7 +453,6 @@ static void attend_chunk(struct tile *tile, int32_t start) {
         .first = first_block * KV_BLOCK_TOKENS,
         .end = end_block * KV_BLOCK_TOKENS,
         .head_dim = tile->args->shape.head_dim,
-        .dtype = tile->args->shape.dtype,
     };
     soften_tile(&args, scratch);
     for (int32_t query = 0; query < queries;) {
@@ -511,19 +526,22 @@ static void attention_item(void *context, int32_t item, int32_t thread) {
     int32_t share = item / job->tiles % job->shares;
     int32_t first = (job->tiles - 1 - item % job->tiles) * job->tile_rows;
     int32_t end = args->rows - first < job->tile_rows ? args->rows : first + job->tile_rows;
-    int32_t group = args->heads / args->shape.kv_heads;
+    int32_t group = args->heads / args->shape.kv_heads, kv_head = item / job->tiles / job->shares;
     struct tile tile = {
         .args = args,
         .scratch = (struct tile_scratch *)(void *)scratch,
-        .kv_head = item / job->tiles / job->shares,
+        .block_bytes = kv_block_bytes(&args->shape),
+        .head_bytes = head_bytes(&args->shape),
         .gathered = scratch + sizeof(struct tile_scratch),
     };
-    tile.first_head = tile.kv_head * group + share * job->share_heads;
-    tile.group = (tile.kv_head + 1) * group - tile.first_head;
+    tile.cache = args->cache + (size_t)kv_head * tile.head_bytes;
+    tile.first_head = kv_head * group + share * job->share_heads;
+    tile.group = (kv_head + 1) * group - tile.first_head;
     tile.group = tile.group < job->share_heads ? tile.group : job->share_heads;
     while (first < end) {
         tile.first_row = first;
         tile.rows = run_length(args->row, first, end);
+        tile.table = args->tables[args->row[first].table];
         tile.gathered_block = INT32_MAX;
         attend_tile(&tile);
         first += tile.rows;

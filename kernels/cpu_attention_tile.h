@@ -142,7 +142,11 @@ VEC_INLINE void tile_score(enum dtype dtype, int count, int blocks,
  * dim + vectors * VEC_LANES - 1. */
 struct tile_value_args {
     int32_t first_query, dim, head_dim;
-    int32_t first_step, end_step;
+    int32_t first_step, end_step; /* seen by all queries */
+    /* Steps end_step .. edge_step - 1 are seen in part: query first_query + m sees slots up to
+     * seen_end[m] - 1. None when edge_step <= end_step. */
+    int32_t edge_step;
+    int32_t seen_end[TILE_MICRO];
     int64_t values_offset; /* bytes from a block's keys to its values */
 };
 
@@ -153,8 +157,12 @@ VEC_INLINE const void *tile_weights(enum dtype dtype, const struct tile_scratch 
     return scratch->scores[query];
 }
 
+VEC_INLINE int32_t tile_slots_per_step(enum dtype dtype) {
+    return dtype == DTYPE_F32 ? 1 : 2;
+}
+
 VEC_INLINE int32_t tile_steps_per_block(enum dtype dtype) {
-    return dtype == DTYPE_F32 ? KV_BLOCK_TOKENS : KV_BLOCK_TOKENS / 2;
+    return KV_BLOCK_TOKENS / tile_slots_per_step(dtype);
 }
 
 /* Where the values of a step of the chunk begin. */
@@ -172,6 +180,15 @@ VEC_INLINE const char *tile_next_keys(enum dtype dtype, const struct tile_scratc
     int32_t per_block = tile_steps_per_block(dtype);
     int64_t row = (int64_t)(step % per_block) * args->head_dim + args->dim;
     return scratch->next_blocks[step / per_block] + 4 * row;
+}
+
+/* sum + weight * value as far as the query sees the slots of the step: `slots` of them (any number
+ * from the step on, or none). */
+VEC_INLINE vec tile_multiply_seen(enum dtype dtype, int32_t slots, struct tile_operand weight,
+                                  struct tile_operand value, vec sum) {
+    if (dtype == DTYPE_BF16 && slots == 1)
+        return tile_multiply_half(TILE_KEEP_EVEN, weight, value, sum);
+    return slots > 0 ? tile_multiply(dtype, weight, value, sum) : sum;
 }
 
 VEC_INLINE void tile_add_values(enum dtype dtype, int count, int vectors,
@@ -212,6 +229,21 @@ VEC_INLINE void tile_add_values(enum dtype dtype, int count, int vectors,
             }
         }
     }
+    for (int32_t step = args->end_step; step < args->edge_step; step++) {
+        const char *from = tile_values(dtype, scratch, args, step);
+        struct tile_operand value[4];
+#pragma GCC unroll 4
+        for (int n = 0; n < vectors; n++)
+            value[n] = tile_split(dtype, vec_load_bits(from + n * 4 * VEC_LANES));
+#pragma GCC unroll 8
+        for (int m = 0; m < count; m++) {
+            int32_t slots = args->seen_end[m] - step * tile_slots_per_step(dtype);
+            struct tile_operand weight = tile_broadcast(dtype, weights + m * weights_stride, step);
+#pragma GCC unroll 4
+            for (int n = 0; n < vectors; n++)
+                sums[m][n] = tile_multiply_seen(dtype, slots, weight, value[n], sums[m][n]);
+        }
+    }
 #pragma GCC unroll 8
     for (int m = 0; m < count; m++) {
 #pragma GCC unroll 4
@@ -220,17 +252,22 @@ VEC_INLINE void tile_add_values(enum dtype dtype, int count, int vectors,
     }
 }
 
-/* The same for one query and the dims that do not fill a vector. */
-static inline void tile_add_values_part(enum dtype dtype, const struct tile_value_args *args,
+/* The same for query first_query + m alone and the dims that do not fill a vector. */
+static inline void tile_add_values_part(enum dtype dtype, int32_t m,
+                                        const struct tile_value_args *args,
                                         struct tile_scratch *scratch) {
     int32_t lanes = args->head_dim - args->dim;
-    float *values = scratch->values[args->first_query] + args->dim;
-    const void *weights = tile_weights(dtype, scratch, args->first_query);
+    int32_t edge = args->edge_step > args->end_step ? args->edge_step : args->end_step;
+    float *values = scratch->values[args->first_query + m] + args->dim;
+    const void *weights = tile_weights(dtype, scratch, args->first_query + m);
     vec sum = vec_load_part(values, lanes);
-    for (int32_t step = args->first_step; step < args->end_step; step++) {
+    for (int32_t step = args->first_step; step < edge; step++) {
+        int32_t slots = tile_slots_per_step(dtype);
+        if (step >= args->end_step)
+            slots = args->seen_end[m] - step * slots;
         const char *from = tile_values(dtype, scratch, args, step);
-        sum = tile_multiply(dtype, tile_broadcast(dtype, weights, step),
-                            tile_split(dtype, vec_load_bits_part(from, lanes)), sum);
+        sum = tile_multiply_seen(dtype, slots, tile_broadcast(dtype, weights, step),
+                                 tile_split(dtype, vec_load_bits_part(from, lanes)), sum);
     }
     vec_store_part(values, sum, lanes);
 }

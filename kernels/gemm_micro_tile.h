@@ -54,21 +54,13 @@ TILE_INLINE void vec_store(float *target, vec_f32 value) {
     *(vec_f32_loose *)target = value;
 }
 
-/* mask lanes are all ones or all zeros. */
-TILE_INLINE vec_f32 vec_select(vec_u32 mask, vec_f32 yes, vec_f32 no) {
-    return (vec_f32)(((vec_u32)yes & mask) | ((vec_u32)no & ~mask));
-}
-
-/* exp to about 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor to r^7 (error 5e-9), times 2^n in two
- * steps so that results below the normal range and overflow to infinity come out right. NaN stays.
- */
+/* exp to about 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor to r^7 (error 5e-9), times 2^n.
+ * Results below the normal range and overflow to infinity come out right. NaN stays. */
 TILE_INLINE vec_f32 vec_exp(vec_f32 x) {
     const vec_f32 low = vec_splat(-105.0f), high = vec_splat(90.0f);
     const vec_f32 magic = vec_splat(0x1.8p23f); /* adding it rounds to an integer */
-    x = vec_select((vec_u32)(x < low), low, x);
-    x = vec_select((vec_u32)(x > high), high, x);
-    vec_f32 shifted = vec_fma(x, vec_splat(0x1.715476p0f), magic);
-    vec_f32 n = shifted - magic;
+    x = vec_clamp(x, low, high);
+    vec_f32 n = vec_fma(x, vec_splat(0x1.715476p0f), magic) - magic;
     vec_f32 r = vec_fma(n, vec_splat(-0x1.63p-1f), x); /* ln 2 in two parts; n * 0x1.63p-1 exact */
     r = vec_fma(n, vec_splat(0x1.bd0106p-13f), r);
     vec_f32 sum = vec_splat(1.0f / 5040.0f);
@@ -79,11 +71,7 @@ TILE_INLINE vec_f32 vec_exp(vec_f32 x) {
     sum = vec_fma(sum, r, vec_splat(0.5f));
     sum = vec_fma(sum, r, vec_splat(1.0f));
     sum = vec_fma(sum, r, vec_splat(1.0f));
-    vec_u32 exponent = (vec_u32)shifted - (vec_u32)magic + 256; /* positive: >> 1 is a floor */
-    vec_u32 half = exponent >> 1;
-    vec_f32 first = (vec_f32)((half - 128 + 127) << 23);
-    vec_f32 second = (vec_f32)((exponent - half - 128 + 127) << 23);
-    return sum * first * second;
+    return vec_scale(sum, n);
 }
 
 /* Asks for weights that come later. A prefetch never faults, so the end of the weights needs no
