@@ -338,8 +338,8 @@ VEC_INLINE void store_weights(enum dtype dtype, struct tile_scratch *scratch, in
     vec_store(scratch->scores[query] + slot, weights);
 }
 
-/* The lanes `from` .. `end` - 1 of the chunk's slots become -inf where a query does not see them.
- */
+/* Scores of slots that the row does not see become -inf. By whole vectors: scalar stores ahead of a
+ * vector load of the same bytes would stall it. */
 static void hide_unseen(const struct soften_args *args, float *scores, int32_t row) {
     int32_t seen_from = args->tile->seen_from[row], seen_end = args->tile->seen_end[row];
     vec_int lane;
