@@ -123,8 +123,8 @@ static void print_hosts(const struct doctor_report *report) {
             count++;
         }
         memory_plan_format(report->facts[first].memory_bytes, memory, sizeof memory);
-        fprintf(report->out, "  %-20s %s available, ranks", ranks->transport->host_of[first],
-                memory);
+        fprintf(report->out, "  %-20s %s available, %s", ranks->transport->host_of[first], memory,
+                count == 1 ? "rank" : "ranks");
         for (int32_t rank = first, left = count; left > 0; rank++) {
             if (ranks->transport->node_of[rank] != node)
                 continue;
@@ -265,7 +265,7 @@ static void print_slowest(const struct doctor_report *report, const struct docto
             count++;
         }
     }
-    if (count == 0)
+    if (count == 0 || (count == 1 && links->size <= LINK_TABLE_RANKS_MAX))
         return;
     fprintf(report->out,
             "  slowest of %lld pairs %s: ranks %d-%d with %.1f us, ranks %d-%d with %.3f GB/s\n",
