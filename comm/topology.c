@@ -185,8 +185,10 @@ struct line {
     size_t size, used;
 };
 
-__attribute__((format(printf, 2, 3))) static void append(struct line *line, const char *format,
-                                                         ...) {
+static void append(struct line *line, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void append(struct line *line, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line->text + line->used, line->size - line->used, format, arguments);
