@@ -10,8 +10,10 @@
 #define TEXT_SIZE 512
 #define LINK_TABLE_RANKS_MAX 16
 
-__attribute__((format(printf, 3, 4))) static void
-say_problem(struct doctor_report *report, enum status status, const char *format, ...) {
+static void say_problem(struct doctor_report *report, enum status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void say_problem(struct doctor_report *report, enum status status, const char *format, ...) {
     char text[TEXT_SIZE];
     va_list arguments;
     va_start(arguments, format);
