@@ -1,5 +1,6 @@
 /* moebius doctor: looks at the machine, the ranks, the links between them and the model, says what
  * it finds in plain language, and ends with a verdict. Nothing is loaded. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,27 @@
 #include "launcher/job.h"
 #include "launcher/options.h"
 
-#define DOCTOR_ENTRIES 5
+#define DOCTOR_ENTRIES 6
 
 struct doctor_flags {
     const char *model, *log_level;
     int32_t threads, comm_timeout_s;
+    bool json;
 };
+
+static void speak(const struct doctor_report *report, bool as_json,
+                  const struct doctor_links *links, enum status *verdict) {
+    static struct doctor_findings findings; /* large, and one is enough */
+    doctor_findings_judge(report->ranks, report->facts, links, &findings);
+    if (as_json) {
+        doctor_report_json(report, links, &findings);
+    } else {
+        doctor_report_links(report, links);
+        doctor_report_verdict(report, &findings);
+    }
+    fflush(stdout);
+    *verdict = findings.worst;
+}
 
 /* What all ranks do; the coordinator speaks. *verdict is the worst of the problems found. */
 static enum status examine(const struct doctor_flags *flags, const struct rank_group *ranks,
@@ -26,16 +42,13 @@ static enum status examine(const struct doctor_flags *flags, const struct rank_g
     struct doctor_report report = {.out = stdout, .ranks = ranks, .facts = facts};
     doctor_facts_collect(ranks, flags->model, flags->threads, &mine);
     RETURN_IF_ERROR(doctor_facts_gather(ranks, &mine, facts));
-    if (ranks->rank == 0) {
+    if (ranks->rank == 0 && !flags->json) {
         doctor_report_facts(&report);
         fflush(stdout); /* a link that hangs must not take this with it */
     }
     RETURN_IF_ERROR(doctor_links_measure(ranks, links));
-    if (ranks->rank == 0) {
-        doctor_report_links(&report, links);
-        *verdict = doctor_report_verdict(&report);
-        fflush(stdout);
-    }
+    if (ranks->rank == 0)
+        speak(&report, flags->json, links, verdict);
     return STATUS_OK;
 }
 
@@ -81,6 +94,8 @@ enum status command_doctor(int argc, char **argv) {
          THREAD_POOL_THREADS_MAX},
         {OPTION_INT, "comm-timeout", &flags.comm_timeout_s, "SECONDS",
          "how long a rank waits for another; default 10", 1, 86400},
+        {OPTION_FLAG, "json", &flags.json, NULL, "one object: ranks, links, findings, verdict", 0,
+         0},
         {OPTION_STRING, "log-level", &flags.log_level, "LEVEL", "error, warn, info, debug or trace",
          0, 0},
     };

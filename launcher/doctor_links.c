@@ -158,3 +158,8 @@ void doctor_links_deinit(struct doctor_links *links) {
     free(links->pair);
     *links = (struct doctor_links){0};
 }
+
+const struct doctor_link *doctor_links_at(const struct doctor_links *links, int32_t a, int32_t b) {
+    int32_t low = a < b ? a : b, high = a < b ? b : a;
+    return &links->pair[(int64_t)low * links->size + high];
+}

@@ -27,4 +27,7 @@ struct doctor_links {
 enum status doctor_links_measure(const struct rank_group *ranks, struct doctor_links *links);
 void doctor_links_deinit(struct doctor_links *links);
 
+/* The link of ranks a and b, in either order, a != b. Local. */
+const struct doctor_link *doctor_links_at(const struct doctor_links *links, int32_t a, int32_t b);
+
 #endif

@@ -1,29 +1,13 @@
 /* moebius doctor, last part: in plain language. What is the same on all ranks is said once. */
 #include "launcher/doctor_report.h"
 
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json_writer.h"
 #include "runtime/memory_plan.h"
 
 #define TEXT_SIZE 512
 #define LINK_TABLE_RANKS_MAX 16
-
-static void say_problem(struct doctor_report *report, enum status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void say_problem(struct doctor_report *report, enum status status, const char *format, ...) {
-    char text[TEXT_SIZE];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    fprintf(report->out, "problem: %s\n", text);
-    report->problems++;
-    if (status > report->worst)
-        report->worst = status;
-}
 
 /* ---- what is the same is said once ---- */
 
@@ -137,73 +121,7 @@ static void print_hosts(const struct doctor_report *report) {
     }
 }
 
-static void check_model(struct doctor_report *report) {
-    const struct rank_group *ranks = report->ranks;
-    int32_t failed = 0, first = -1;
-    enum status worst = STATUS_OK;
-    for (int32_t rank = 0; rank < ranks->size; rank++) {
-        enum status status = report->facts[rank].model_status;
-        if (status == STATUS_OK)
-            continue;
-        first = failed++ == 0 ? rank : first;
-        worst = status > worst ? status : worst;
-    }
-    if (failed > 0)
-        say_problem(report, worst, "%d of %d ranks cannot open the model, first rank %d on %s",
-                    failed, ranks->size, first, ranks->transport->host_of[first]);
-    else if (!is_alike(report, model_text))
-        say_problem(report, STATUS_PEER,
-                    "the ranks do not see the same model: give the same "
-                    "folder to all");
-}
-
-/* Memory is counted once a host. */
-static void check_memory(struct doctor_report *report) {
-    const struct rank_group *ranks = report->ranks;
-    int32_t next_node = 0;
-    double available = 0;
-    for (int32_t rank = 0; rank < ranks->size; rank++) {
-        if (ranks->transport->node_of[rank] != next_node)
-            continue; /* nodes are numbered by their lowest rank */
-        next_node++;
-        available += (double)report->facts[rank].memory_bytes;
-    }
-    char needed[32];
-    int64_t checkpoint = report->facts[0].checkpoint_bytes;
-    if ((double)checkpoint <= available)
-        return;
-    say_problem(report, STATUS_NO_MEMORY,
-                "the checkpoint is %s, more than what all hosts together have available: take "
-                "more hosts",
-                memory_plan_format(checkpoint, needed, sizeof needed));
-}
-
-static void check_binding(struct doctor_report *report) {
-    const struct rank_group *ranks = report->ranks;
-    char warning[TEXT_SIZE];
-    bool is_known = true;
-    struct topology_place *places = calloc((size_t)ranks->size, sizeof *places);
-    for (int32_t rank = 0; rank < ranks->size; rank++) {
-        const struct doctor_facts *facts = &report->facts[rank];
-        if (facts->topology_status != STATUS_OK)
-            is_known = false;
-        if (places != NULL)
-            places[rank] = (struct topology_place){.node = ranks->transport->node_of[rank],
-                                                   .host = ranks->transport->host_of[rank],
-                                                   .threads = facts->threads,
-                                                   .topology = &facts->topology};
-    }
-    if (!is_known)
-        say_problem(report, STATUS_UNSUPPORTED, "the binding of some ranks is unknown");
-    else if (places != NULL &&
-             !topology_check_binding(places, ranks->size, warning, sizeof warning)) {
-        fprintf(report->out, "warning: %s\n", warning);
-        report->warnings++;
-    }
-    free(places);
-}
-
-void doctor_report_facts(struct doctor_report *report) {
+void doctor_report_facts(const struct doctor_report *report) {
     print_alike(report, "program", build_text);
     print_alike(report, "MPI", mpi_text);
     print_hosts(report);
@@ -211,23 +129,9 @@ void doctor_report_facts(struct doctor_report *report) {
     print_alike(report, "kernels", kernels_text);
     print_alike(report, "CUDA devices", cuda_text);
     print_alike(report, "model", model_text);
-    if (!is_alike(report, mpi_text))
-        say_problem(report, STATUS_PEER, "the ranks do not use the same MPI library");
-    if (!is_alike(report, kernels_text))
-        say_problem(report, STATUS_PEER,
-                    "the ranks' CPUs differ, and so would the bits: give --cpu-isa NAME with one "
-                    "that all can run");
-    check_model(report);
-    check_memory(report);
-    check_binding(report);
 }
 
 /* ---- links ---- */
-
-static const struct doctor_link *link_at(const struct doctor_links *links, int32_t a, int32_t b) {
-    int32_t low = a < b ? a : b, high = a < b ? b : a;
-    return &links->pair[(int64_t)low * links->size + high];
-}
 
 static void print_table(const struct doctor_report *report, const struct doctor_links *links) {
     fprintf(report->out, "%10s", "");
@@ -239,10 +143,11 @@ static void print_table(const struct doctor_report *report, const struct doctor_
             if (column == row)
                 fprintf(report->out, " %9s", "-");
             else if (column > row)
-                fprintf(report->out, " %6.1f us", (double)link_at(links, row, column)->latency_us);
+                fprintf(report->out, " %6.1f us",
+                        (double)doctor_links_at(links, row, column)->latency_us);
             else
                 fprintf(report->out, " %9.3f",
-                        (double)link_at(links, row, column)->gigabytes_per_s);
+                        (double)doctor_links_at(links, row, column)->gigabytes_per_s);
         }
     }
     fprintf(report->out, "\n");
@@ -256,13 +161,14 @@ static void print_slowest(const struct doctor_report *report, const struct docto
     int32_t late[2] = {0, 0}, narrow[2] = {0, 0};
     for (int32_t a = 0; a < links->size; a++) {
         for (int32_t b = a + 1; b < links->size; b++) {
-            const struct doctor_link *link = link_at(links, a, b);
+            const struct doctor_link *link = doctor_links_at(links, a, b);
             if ((node_of[a] != node_of[b]) != is_remote)
                 continue;
-            if (count == 0 || link->latency_us > link_at(links, late[0], late[1])->latency_us)
-                late[0] = a, late[1] = b;
             if (count == 0 ||
-                link->gigabytes_per_s < link_at(links, narrow[0], narrow[1])->gigabytes_per_s)
+                link->latency_us > doctor_links_at(links, late[0], late[1])->latency_us)
+                late[0] = a, late[1] = b;
+            if (count == 0 || link->gigabytes_per_s <
+                                  doctor_links_at(links, narrow[0], narrow[1])->gigabytes_per_s)
                 narrow[0] = a, narrow[1] = b;
             count++;
         }
@@ -272,11 +178,11 @@ static void print_slowest(const struct doctor_report *report, const struct docto
     fprintf(report->out,
             "  slowest of %lld pairs %s: ranks %d-%d with %.1f us, ranks %d-%d with %.3f GB/s\n",
             (long long)count, is_remote ? "across hosts" : "on one host", late[0], late[1],
-            (double)link_at(links, late[0], late[1])->latency_us, narrow[0], narrow[1],
-            (double)link_at(links, narrow[0], narrow[1])->gigabytes_per_s);
+            (double)doctor_links_at(links, late[0], late[1])->latency_us, narrow[0], narrow[1],
+            (double)doctor_links_at(links, narrow[0], narrow[1])->gigabytes_per_s);
 }
 
-void doctor_report_links(struct doctor_report *report, const struct doctor_links *links) {
+void doctor_report_links(const struct doctor_report *report, const struct doctor_links *links) {
     if (links->size == 1) {
         fprintf(report->out, "links: none, one rank\n");
         return;
@@ -289,26 +195,93 @@ void doctor_report_links(struct doctor_report *report, const struct doctor_links
         print_table(report, links);
     print_slowest(report, links, false);
     print_slowest(report, links, true);
-    for (int32_t a = 0; a < links->size; a++)
-        for (int32_t b = a + 1; b < links->size; b++)
-            if (!link_at(links, a, b)->was_measured || !link_at(links, a, b)->is_intact)
-                say_problem(report, STATUS_PEER,
-                            "ranks %d on %s and %d on %s: other bytes came back than were sent", a,
-                            report->ranks->transport->host_of[a], b,
-                            report->ranks->transport->host_of[b]);
 }
 
 /* ---- verdict ---- */
 
-enum status doctor_report_verdict(const struct doctor_report *report) {
+void doctor_report_verdict(const struct doctor_report *report,
+                           const struct doctor_findings *findings) {
+    for (int32_t i = 0; i < findings->count; i++)
+        fprintf(report->out, "%s: %s\n",
+                findings->items[i].status == STATUS_OK ? "warning" : "problem",
+                findings->items[i].text);
+    if (findings->count < findings->problems + findings->warnings)
+        fprintf(report->out, "and %d more\n",
+                findings->problems + findings->warnings - findings->count);
     char warnings[48] = "";
-    if (report->warnings > 0)
-        snprintf(warnings, sizeof warnings, ", %d %s", report->warnings,
-                 report->warnings == 1 ? "warning" : "warnings");
-    if (report->problems == 0)
+    if (findings->warnings > 0)
+        snprintf(warnings, sizeof warnings, ", %d %s", findings->warnings,
+                 findings->warnings == 1 ? "warning" : "warnings");
+    if (findings->problems == 0)
         fprintf(report->out, "doctor: all well%s\n", warnings);
     else
-        fprintf(report->out, "doctor: %d %s%s\n", report->problems,
-                report->problems == 1 ? "problem" : "problems", warnings);
-    return report->worst;
+        fprintf(report->out, "doctor: %d %s%s\n", findings->problems,
+                findings->problems == 1 ? "problem" : "problems", warnings);
+}
+
+/* ---- the same for programs ---- */
+
+static void write_rank(const struct doctor_report *report, int32_t rank, struct json_writer *json) {
+    const struct doctor_facts *facts = &report->facts[rank];
+    char summary[400];
+    json_writer_begin_object(json, NULL);
+    json_writer_integer(json, "rank", rank);
+    json_writer_text(json, "host", report->ranks->transport->host_of[rank]);
+    json_writer_integer(json, "threads", facts->threads);
+    json_writer_integer(json, "cores", facts->topology.core_count);
+    json_writer_integer(json, "cpus", facts->topology.cpu_count);
+    json_writer_text(json, "binding",
+                     topology_summarize(&facts->topology, summary, sizeof summary));
+    json_writer_text(json, "kernels", facts->kernels);
+    json_writer_integer(json, "memory_available_bytes", facts->memory_bytes);
+    json_writer_integer(json, "cuda_devices", facts->cuda_count);
+    json_writer_text(json, "cuda", facts->cuda);
+    json_writer_text(json, "model_status", status_name(facts->model_status));
+    json_writer_text(json, "model", facts->model);
+    json_writer_end_object(json);
+}
+
+static void write_links(const struct doctor_links *links, struct json_writer *json) {
+    json_writer_integer(json, "latency_message_bytes", links->small_bytes);
+    json_writer_integer(json, "bandwidth_message_bytes", links->large_bytes);
+    json_writer_begin_array(json, "links");
+    for (int32_t a = 0; a < links->size; a++) {
+        for (int32_t b = a + 1; b < links->size; b++) {
+            const struct doctor_link *link = doctor_links_at(links, a, b);
+            json_writer_begin_object(json, NULL);
+            json_writer_integer(json, "from", a);
+            json_writer_integer(json, "to", b);
+            json_writer_number(json, "latency_us", (double)link->latency_us);
+            json_writer_number(json, "gigabytes_per_s", (double)link->gigabytes_per_s);
+            json_writer_end_object(json);
+        }
+    }
+    json_writer_end_array(json);
+}
+
+void doctor_report_json(const struct doctor_report *report, const struct doctor_links *links,
+                        const struct doctor_findings *findings) {
+    struct json_writer json = {.out = report->out};
+    json_writer_begin_object(&json, NULL);
+    json_writer_text(&json, "build", report->facts[0].build);
+    json_writer_text(&json, "mpi", report->facts[0].mpi);
+    json_writer_begin_array(&json, "ranks");
+    for (int32_t rank = 0; rank < report->ranks->size; rank++)
+        write_rank(report, rank, &json);
+    json_writer_end_array(&json);
+    write_links(links, &json);
+    json_writer_begin_array(&json, "findings");
+    for (int32_t i = 0; i < findings->count; i++) {
+        json_writer_begin_object(&json, NULL);
+        json_writer_text(&json, "kind",
+                         findings->items[i].status == STATUS_OK ? "warning" : "problem");
+        json_writer_text(&json, "status", status_name(findings->items[i].status));
+        json_writer_text(&json, "text", findings->items[i].text);
+        json_writer_end_object(&json);
+    }
+    json_writer_end_array(&json);
+    json_writer_integer(&json, "problems", findings->problems);
+    json_writer_integer(&json, "warnings", findings->warnings);
+    json_writer_text(&json, "verdict", status_name(findings->worst));
+    json_writer_end_object(&json);
 }

@@ -282,7 +282,7 @@ int main(int argc, char **argv) {
     check_flags(&program, "tokenize", 6);
     check_flags(&program, "inspect", 8);
     check_flags(&program, "bench", 12);
-    check_flags(&program, "doctor", 4);
+    check_flags(&program, "doctor", 5);
     check_bare_run(&program);
     check_inspect(&program);
     check_tokenize_one(&program);

@@ -1,6 +1,7 @@
 /* moebius doctor, alone and under mpirun: what it says of a sound job, and that it finds what is
  * wrong with an unsound one: a model that cannot be opened, on all ranks or on one; two models; too
  * many threads. Usage: test_doctor MPIRUN MOEBIUS */
+#include <jansson.h>
 #include <string.h>
 
 #include "tests/support/expect.h"
@@ -58,7 +59,7 @@ static const struct doctor_case cases[] = {
      NULL,
      "1",
      3,
-     {"problem: 2 of 2 ranks cannot open the model, first rank 0", "links: latency",
+     {"links: latency", "problem: 2 of 2 ranks cannot open the model, first rank 0",
       "doctor: 1 problem"}},
     {"1",
      NULL,
@@ -153,6 +154,50 @@ static void check_operand(const struct program *program) {
     program_run_deinit(&run);
 }
 
+/* Two ranks as JSON. */
+static void check_json(const struct program *mpirun, const char *moebius) {
+    static const struct doctor_case two = {.ranks = "2", .threads = "1"};
+    const char *arguments[ARGUMENTS_MAX];
+    struct program_run run;
+    fill_arguments(&two, moebius, arguments);
+    int count = 0;
+    while (arguments[count] != NULL)
+        count++;
+    arguments[count++] = "--json";
+    arguments[count] = NULL;
+    program_run(mpirun, arguments, NULL, PROGRAM_KEPT, &run);
+    json_t *got = json_loads(run.out, 0, NULL);
+    const json_t *links = json_object_get(got, "links");
+    const json_t *link = json_array_get(links, 0);
+    EXPECT(run.exit_code == 0 && json_array_size(json_object_get(got, "ranks")) == 2 &&
+               json_array_size(links) == 1 &&
+               json_number_value(json_object_get(link, "latency_us")) > 0 &&
+               json_number_value(json_object_get(link, "gigabytes_per_s")) > 0,
+           "exit code %d: %s%s", run.exit_code, run.out, run.err);
+    const char *verdict = json_string_value(json_object_get(got, "verdict"));
+    EXPECT(verdict != NULL && strcmp(verdict, "ok") == 0, "%s", run.out);
+    json_decref(got);
+    program_run_deinit(&run);
+}
+
+/* The mpirun of another MPI library: it starts 4, each of which would be rank 0 of 1. */
+static void check_other_launcher(const char *moebius) {
+    static const char *const commands[][2] = {{"doctor", NULL}, {"generate", "4"}};
+    struct program env;
+    program_init(&env, "/usr/bin/env");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        struct program_run run;
+        program_run(&env,
+                    (const char *const[]){"PMI_RANK=0", "PMI_SIZE=4", moebius, commands[i][0],
+                                          commands[i][1], NULL},
+                    NULL, PROGRAM_KEPT, &run);
+        EXPECT(run.exit_code == 12 && strstr(run.err, "started 4, MPI knows of 1") != NULL,
+               "%s: exit code %d: %s", commands[i][0], run.exit_code, run.err);
+        program_run_deinit(&run);
+    }
+    program_deinit(&env);
+}
+
 int main(int argc, char **argv) {
     if (argc != 3) {
         fprintf(stderr, "usage: test_doctor MPIRUN MOEBIUS\n");
@@ -163,6 +208,8 @@ int main(int argc, char **argv) {
     program_init(&alone, argv[2]);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         check_case(cases[i].ranks != NULL ? &mpirun : &alone, argv[2], &cases[i]);
+    check_json(&mpirun, argv[2]);
+    check_other_launcher(argv[2]);
     check_operand(&alone);
     program_deinit(&mpirun);
     program_deinit(&alone);
