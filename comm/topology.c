@@ -142,9 +142,16 @@ static enum status start(hwloc_topology_t *machine) {
     return STATUS_NO_MEMORY;
 }
 
+/* What hwloc may not ask here: gl would open X displays and opencl would start drivers, on every
+ * rank; pci loses memory at its end, and the kernel's own files tell the same. */
+static const char *const unwanted[] = {"gl", "opencl", "pci"};
+
 enum status topology_load(struct topology *topology) {
     hwloc_topology_t machine;
     RETURN_IF_ERROR(start(&machine));
+    for (size_t i = 0; i < sizeof unwanted / sizeof unwanted[0]; i++)
+        hwloc_topology_set_components(machine, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
+                                      unwanted[i]);
     enum status status = finish(machine, NULL, true, topology);
     hwloc_topology_destroy(machine);
     return status;
