@@ -90,7 +90,7 @@ enum status command_doctor(int argc, char **argv) {
         {OPTION_STRING, "model", &flags.model, "DIR",
          "a Hugging Face folder to open on every rank; default: the demo model", 0, 0},
         {OPTION_INT, "threads", &flags.threads, "N",
-         "compute threads that a rank would run; default: the CPUs it may use", 1,
+         "compute threads that a rank would run; default: its share of the CPUs it may use", 1,
          THREAD_POOL_THREADS_MAX},
         {OPTION_INT, "comm-timeout", &flags.comm_timeout_s, "SECONDS",
          "how long a rank waits for another; default 10", 1, 86400},

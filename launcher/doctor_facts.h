@@ -23,8 +23,8 @@ struct doctor_facts {
     char model[192];          /* "qwen3_moe, 222 tensors in 1 file, 21.2 MiB" */
 };
 
-/* Fills in everything. model: the folder, or NULL for the demo model; threads: 0 for as many as the
- * allowed CPUs. What does not work here is a fact too, never an error. Local. */
+/* Fills in everything. model: the folder, or NULL for the demo model; threads: 0 for a rank's
+ * share of the allowed CPUs. What does not work here is a fact too, never an error. Local. */
 void doctor_facts_collect(const struct rank_group *ranks, const char *model, int32_t threads,
                           struct doctor_facts *facts);
 

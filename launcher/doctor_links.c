@@ -126,8 +126,8 @@ static enum status play_all(struct prober *prober) {
                                      .self = prober->ranks->rank};
     for (int32_t round = 0; round < size + (size & 1) - 1; round++)
         RETURN_IF_ERROR(play_round(prober, &world, round));
-    return collective_gather(&world, &prober->scope, into[prober->ranks->rank], row_bytes, into,
-                             row_bytes, sizes);
+    const struct doctor_link *own = prober->links->pair + (int64_t)prober->ranks->rank * size;
+    return collective_gather(&world, &prober->scope, own, row_bytes, into, row_bytes, sizes);
 }
 
 enum status doctor_links_measure(const struct rank_group *ranks, struct doctor_links *links) {
@@ -138,19 +138,20 @@ enum status doctor_links_measure(const struct rank_group *ranks, struct doctor_l
                                    .one_by_one = one_by_one};
     if (ranks->size == 1)
         return STATUS_OK;
+    char *out = malloc((size_t)links->large_bytes), *in = malloc((size_t)links->large_bytes);
     struct prober prober = {.ranks = ranks,
                             .links = links,
-                            .out = malloc((size_t)links->large_bytes),
-                            .in = malloc((size_t)links->large_bytes),
+                            .out = out,
+                            .in = in,
                             .scope = {.step = 1, .layer = -1, .kind = TRAFFIC_STATUS}};
     links->pair = calloc((size_t)ranks->size * (size_t)ranks->size, sizeof *links->pair);
     enum status status = STATUS_NO_MEMORY;
-    if (prober.out != NULL && prober.in != NULL && links->pair != NULL)
+    if (out != NULL && in != NULL && links->pair != NULL)
         status = play_all(&prober);
     else
         LOG_ERROR("doctor: cannot take the messages of a link test");
-    free(prober.out);
-    free(prober.in);
+    free(out);
+    free(in);
     return status;
 }
 
