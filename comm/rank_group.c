@@ -102,6 +102,25 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     return STATUS_OK;
 }
 
+void rank_group_describe_mpi(const struct rank_group *group, char *version, size_t size,
+                             const char **thread_level) {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0, level = MPI_THREAD_SINGLE;
+    MPI_Get_library_version(text, &length); /* one of the few that need no MPI_Init */
+    text[strcspn(text, ",\n")] = '\0';
+    for (char *tab = strchr(text, '\t'); tab != NULL; tab = strchr(tab, '\t'))
+        *tab = ' ';
+    snprintf(version, size, "%s", text);
+    *thread_level = "not started";
+    if (group->node_of == NULL)
+        return;
+    MPI_Query_thread(&level);
+    *thread_level = level == MPI_THREAD_SINGLE       ? "single"
+                    : level == MPI_THREAD_FUNNELED   ? "funneled"
+                    : level == MPI_THREAD_SERIALIZED ? "serialized"
+                                                     : "multiple";
+}
+
 void rank_group_finish(struct rank_group *group) {
     bool with_mpi = group->node_of != NULL;
     if (group->transport != NULL)

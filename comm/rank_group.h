@@ -34,6 +34,12 @@ enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct ran
  * same result on all ranks. */
 enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size);
 
+/* What MPI says about itself, for people: its name and version ("Open MPI v4.1.4") in
+ * version[size], and the thread level that it granted ("funneled"; "not started" for one rank
+ * without MPI) in *thread_level. Local. */
+void rank_group_describe_mpi(const struct rank_group *group, char *version, size_t size,
+                             const char **thread_level);
+
 /* Leaves in good order (MPI_Finalize). Collective. */
 void rank_group_finish(struct rank_group *group);
 

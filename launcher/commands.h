@@ -9,5 +9,6 @@ enum status command_generate(int argc, char **argv);
 enum status command_tokenize(int argc, char **argv);
 enum status command_inspect(int argc, char **argv);
 enum status command_bench(int argc, char **argv);
+enum status command_doctor(int argc, char **argv);
 
 #endif

@@ -8,9 +8,25 @@
 #include "kernels/base/log.h"
 #include "launcher/config.h"
 
+/* A launcher that the MPI library does not know starts every rank alone: each would believe that it
+ * is the coordinator. */
+static enum status check_launcher(const struct rank_group *ranks) {
+    int32_t started = config_processes();
+    if (started <= ranks->size) /* 1: it does not say */
+        return STATUS_OK;
+    char version[64];
+    const char *thread_level;
+    rank_group_describe_mpi(ranks, version, sizeof version, &thread_level);
+    LOG_ERROR("ranks: the launcher started %d, MPI knows of %d: expected the mpirun of %s, or srun "
+              "--mpi=pmix",
+              started, ranks->size, version);
+    return STATUS_PEER;
+}
+
 enum status job_start(const struct job_options *options, struct rank_group *ranks) {
     RETURN_IF_ERROR(rank_group_start(config_under_launcher(), options->comm_timeout_ms, ranks));
     log_set_rank(ranks->rank);
+    RETURN_IF_ERROR(check_launcher(ranks));
     return rank_group_shape(ranks, options->tensor_parallel_size, options->data_parallel_size);
 }
 

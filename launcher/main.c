@@ -22,6 +22,8 @@ static const struct {
     {"tokenize", command_tokenize, "text to token ids and back", false},
     {"inspect", command_inspect, "what a model folder holds and what it will take", false},
     {"bench", command_bench, "measure: bench latency", false},
+    {"doctor", command_doctor, "check machine, ranks, links and model; alone or under mpirun",
+     true},
 };
 
 static const int command_count = sizeof commands / sizeof commands[0];

@@ -26,13 +26,13 @@ static void check_prints(const struct program *program, const char *const *argum
 }
 
 static void check_helps(const struct program *program) {
-    static const char *const commands[] = {"generate", "tokenize", "inspect", "bench"};
+    static const char *const commands[] = {"generate", "tokenize", "inspect", "bench", "doctor"};
     static const char *const spellings[] = {"--help", "-h", "help"};
     for (int i = 0; i < 3; i++)
-        for (int c = 0; c < 4; c++)
+        for (int c = 0; c < 5; c++)
             check_prints(program, (const char *const[]){spellings[i], NULL}, commands[c]);
     check_prints(program, (const char *const[]){"--version", NULL}, "moebius ");
-    for (int c = 0; c < 4; c++) {
+    for (int c = 0; c < 5; c++) {
         char usage[64];
         snprintf(usage, sizeof usage, "usage: moebius %s ", commands[c]);
         check_prints(program, (const char *const[]){commands[c], "--help", NULL}, usage);
@@ -282,6 +282,7 @@ int main(int argc, char **argv) {
     check_flags(&program, "tokenize", 6);
     check_flags(&program, "inspect", 8);
     check_flags(&program, "bench", 12);
+    check_flags(&program, "doctor", 5);
     check_bare_run(&program);
     check_inspect(&program);
     check_tokenize_one(&program);

@@ -1,0 +1,36 @@
+/* What one rank knows about itself, for moebius doctor. */
+#ifndef MOEBIUS_LAUNCHER_DOCTOR_FACTS_H
+#define MOEBIUS_LAUNCHER_DOCTOR_FACTS_H
+
+#include <stdint.h>
+
+#include "comm/rank_group.h"
+#include "comm/topology.h"
+
+/* Plain bytes: it travels to the coordinator as it is. */
+struct doctor_facts {
+    char build[96]; /* "moebius 0.1.0, built by gcc 12.2.0" */
+    char mpi[96];   /* "Open MPI v4.1.4, thread level funneled, transport mpi" */
+    enum status topology_status;
+    struct topology topology; /* zeroed when topology_status is not ok */
+    int32_t threads;          /* compute threads that generate would run here */
+    char kernels[96];         /* "avx512-bf16 (this CPU has: baseline, avx2, ...)" */
+    int64_t memory_bytes;     /* that this process can still take */
+    int32_t cuda_count;
+    char cuda[128];           /* the first device, or why there is none */
+    enum status model_status; /* what opening the model gave; its line is in this rank's log */
+    int64_t checkpoint_bytes; /* 0 when model_status is not ok */
+    char model[192];          /* "qwen3_moe, 222 tensors in 1 file, 21.2 MiB" */
+};
+
+/* Fills in everything. model: the folder, or NULL for the demo model; threads: 0 for a rank's
+ * share of the allowed CPUs. What does not work here is a fact too, never an error. Local. */
+void doctor_facts_collect(const struct rank_group *ranks, const char *model, int32_t threads,
+                          struct doctor_facts *facts);
+
+/* Brings all facts to the coordinator: all [ranks->size], by rank. STATUS_PEER (logged) when a rank
+ * runs another build or does not answer. Collective. */
+enum status doctor_facts_gather(const struct rank_group *ranks, const struct doctor_facts *mine,
+                                struct doctor_facts *all);
+
+#endif

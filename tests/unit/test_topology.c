@@ -1,0 +1,171 @@
+/* comm/topology: made-up machines, a saved one with 2 memory nodes and 8 GPUs, bindings that make
+ * sense and bindings that do not. */
+#include "comm/topology.h"
+
+#include <string.h>
+
+#include "tests/unit/unit_test.h"
+
+#define TWO_NODES "pack:2 [numa] l3:1(size=33554432) l2:4(size=1048576) core:1 pu:1"
+#define EIGHT_GPUS "tests/data/topology/two_numa_eight_gpus.xml"
+
+static void a_binding_is_counted(void **state) {
+    (void)state;
+    struct topology topology;
+    assert_int_equal(topology_load_synthetic(TWO_NODES, "4-6", &topology), STATUS_OK);
+    assert_int_equal(topology.cpu_count, 3);
+    assert_int_equal(topology.core_count, 3);
+    assert_int_equal(topology.machine_cpu_count, 8);
+    assert_int_equal(topology.machine_core_count, 8);
+    assert_int_equal(topology.numa_count, 1);
+    assert_int_equal(topology.numa_nodes[0], 1);
+    assert_int_equal(topology.machine_numa_count, 2);
+    assert_int_equal(topology.l2.count, 3);
+    assert_int_equal(topology.l2.bytes, 1 << 20);
+    assert_int_equal(topology.l3.count, 1);
+    assert_int_equal(topology.gpu_count, 0);
+    assert_int_equal(topology.cpus.bits[0], 0x70);
+    char text[256];
+    assert_string_equal(topology_summarize(&topology, text, sizeof text),
+                        "3 of 8 cores (CPUs 4-6), NUMA node 1 of 2, L2 3 x 1 MiB, L3 1 x 32 MiB");
+}
+
+static void without_a_binding_all_is_allowed(void **state) {
+    (void)state;
+    struct topology topology;
+    assert_int_equal(topology_load_synthetic("pack:1 core:4 pu:2", NULL, &topology), STATUS_OK);
+    assert_int_equal(topology.cpu_count, 8);
+    assert_int_equal(topology.core_count, 4);
+    assert_int_equal(topology_load_synthetic("pack:1 core:4 pu:2", "0,6-7", &topology), STATUS_OK);
+    assert_int_equal(topology.cpu_count, 3);
+    assert_int_equal(topology.core_count, 2);
+    char text[256];
+    assert_string_equal(topology_summarize(&topology, text, sizeof text),
+                        "2 of 4 cores (CPUs 0,6-7), NUMA node 0 of 1");
+}
+
+static void gpus_are_near_or_far(void **state) {
+    (void)state;
+    struct topology topology;
+    assert_int_equal(topology_load_xml(EIGHT_GPUS, "5", &topology), STATUS_OK);
+    assert_int_equal(topology.gpu_count, 8);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(topology.gpus[i].numa_node, i / 4);
+        assert_int_equal(topology.gpus[i].is_near, i >= 4);
+        assert_memory_equal(topology.gpus[i].name, "cuda", 4);
+    }
+    char text[256], short_text[20];
+    assert_string_equal(topology_summarize(&topology, text, sizeof text),
+                        "1 of 8 cores (CPUs 5), NUMA node 1 of 2, L2 1 x 1 MiB, L3 1 x 32 MiB, "
+                        "GPUs near: cuda4 cuda5 cuda6 cuda7, GPUs far: cuda0 cuda1 cuda2 cuda3");
+    topology_summarize(&topology, short_text, sizeof short_text);
+    assert_string_equal(short_text, "1 of 8 cores (CPUs ");
+    assert_int_equal(topology_load_xml(EIGHT_GPUS, NULL, &topology), STATUS_OK);
+    assert_int_equal(topology.numa_count, 2);
+    for (int i = 0; i < 8; i++)
+        assert_true(topology.gpus[i].is_near);
+}
+
+static void bad_descriptions_are_refused(void **state) {
+    (void)state;
+    struct topology topology;
+    memset(&topology, 0x5a, sizeof topology);
+    const struct topology before = topology;
+    assert_int_equal(topology_load_synthetic("a machine", NULL, &topology), STATUS_USAGE);
+    assert_int_equal(topology_load_synthetic(TWO_NODES, "8-9", &topology), STATUS_USAGE);
+    assert_int_equal(topology_load_synthetic(TWO_NODES, "many", &topology), STATUS_USAGE);
+    assert_int_equal(topology_load_xml("tests/data/topology/none.xml", NULL, &topology), STATUS_IO);
+    assert_int_equal(topology_load_xml("launcher/demo-moe/config.json", NULL, &topology),
+                     STATUS_IO);
+    assert_memory_equal(&topology, &before, sizeof topology);
+}
+
+static void this_machine_has_a_cpu(void **state) {
+    (void)state;
+    struct topology topology;
+    assert_int_equal(topology_load(&topology), STATUS_OK);
+    assert_true(topology.cpu_count >= 1 && topology.core_count >= 1);
+    assert_true(topology.cpu_count <= topology.machine_cpu_count);
+    assert_true(topology.core_count <= topology.machine_core_count);
+}
+
+/* ---- do the bindings of all ranks make sense ---- */
+
+#define RANKS_MAX 4
+
+struct job {
+    struct topology topologies[RANKS_MAX];
+    struct topology_place places[RANKS_MAX];
+    int32_t count;
+    char warning[256];
+};
+
+static void add_rank(struct job *job, int32_t node, const char *binding, int32_t threads) {
+    struct topology *topology = &job->topologies[job->count];
+    assert_int_equal(topology_load_synthetic(TWO_NODES, binding, topology), STATUS_OK);
+    job->places[job->count++] = (struct topology_place){
+        .node = node, .host = node == 0 ? "a" : "b", .threads = threads, .topology = topology};
+}
+
+static bool is_good(struct job *job) {
+    return topology_check_binding(job->places, job->count, job->warning, sizeof job->warning);
+}
+
+static void good_bindings_pass(void **state) {
+    (void)state;
+    struct job job = {.count = 0};
+    add_rank(&job, 0, "0-3", 4);
+    assert_true(is_good(&job));
+    add_rank(&job, 0, "4-7", 4);
+    add_rank(&job, 1, "0-3", 4); /* the same CPUs of another machine */
+    assert_true(is_good(&job));
+    struct job unbound = {.count = 0};
+    for (int i = 0; i < 4; i++)
+        add_rank(&unbound, 0, NULL, 2);
+    assert_true(is_good(&unbound));
+}
+
+static void many_threads_on_one_core_are_named(void **state) {
+    (void)state;
+    struct job job = {.count = 0};
+    add_rank(&job, 0, "0-3", 4);
+    add_rank(&job, 1, "2", 8);
+    assert_false(is_good(&job));
+    assert_string_equal(job.warning, "rank 1 on b runs 8 threads on 1 core (1 CPUs): give "
+                                     "--threads 1, or bind the rank to more cores");
+}
+
+static void ranks_on_one_core_are_named(void **state) {
+    (void)state;
+    struct job job = {.count = 0};
+    for (int i = 0; i < 3; i++)
+        add_rank(&job, 1, "0", 1);
+    assert_false(is_good(&job));
+    assert_string_equal(job.warning,
+                        "all 3 ranks on b are bound to the same 1 of 8 CPUs: let mpirun or srun "
+                        "bind each rank to cores of its own");
+}
+
+static void a_crowded_node_is_named(void **state) {
+    (void)state;
+    struct job job = {.count = 0};
+    for (int i = 0; i < 4; i++)
+        add_rank(&job, 0, NULL, 8);
+    assert_false(is_good(&job));
+    assert_string_equal(job.warning, "32 threads of 4 ranks share 8 CPUs on a: give --threads 2");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_binding_is_counted),
+        cmocka_unit_test(without_a_binding_all_is_allowed),
+        cmocka_unit_test(gpus_are_near_or_far),
+        cmocka_unit_test(bad_descriptions_are_refused),
+        cmocka_unit_test(this_machine_has_a_cpu),
+        cmocka_unit_test(good_bindings_pass),
+        cmocka_unit_test(many_threads_on_one_core_are_named),
+        cmocka_unit_test(ranks_on_one_core_are_named),
+        cmocka_unit_test(a_crowded_node_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
