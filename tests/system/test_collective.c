@@ -345,7 +345,8 @@ int main(int argc, char **argv) {
     static struct ranks ranks;
     enum status joined = rank_group_start(true, TIMEOUT_MS, &ranks.group);
     demand(&ranks, joined, "start");
-    if (argc != 2 || ranks.group.size != atoi(argv[1]) || ranks.group.size > RANKS_MAX) {
+    if (argc != 2 || ranks.group.size != strtol(argv[1], NULL, 10) ||
+        ranks.group.size > RANKS_MAX) {
         fprintf(stderr, "usage: mpirun -n RANKS test_collective RANKS\n");
         rank_group_abort(&ranks.group, 2);
     }
