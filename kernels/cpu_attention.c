@@ -126,9 +126,10 @@ static void load_query(const struct tile *tile, int32_t query) {
     vec_store_bf16_part(rounded + dim, (vec){0}, padded - dim); /* an odd last pair's other half */
     if (TILE_DOT_BF16)
         return;
-    for (d = 0; d < padded;
-         d++) // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): all of padded is set
+    for (d = 0; d < padded; d++) {
+        // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): all of padded is set
         to[d] = dtype_bf16_to_f32(rounded[d]);
+    }
 }
 
 static void start_queries(const struct tile *tile) {
