@@ -11,12 +11,11 @@
 #include "kernels/base/memory.h"
 #include "runtime/memory_plan.h"
 #include "runtime/sampler.h"
+#include "runtime/start_agreement.h"
 #include "runtime/step_executor.h"
 #include "runtime/step_link.h"
 
 #define POSITIONS_DEFAULT_MAX 8192
-#define START_FACTS 14
-#define LOAD_TIMEOUT_MS (60 * 60 * 1000)
 
 struct running_request {
     bool used;
@@ -202,100 +201,27 @@ static enum status place_experts(struct engine *engine, const struct engine_opti
     return STATUS_OK;
 }
 
-/* ---- agreement of the ranks at start ---- */
-
-/* What must be the same on all ranks, and the instruction set, of which the least is taken. */
-struct start_facts {
-    int64_t status, isa;
-    int64_t same[START_FACTS];
-};
-
-static const char *const start_fact_names[START_FACTS] = {
-    "hidden size",  "layers",    "vocabulary",     "experts",        "experts a token",
-    "expert width", "dtype",     "longest length", "rows of a step", "requests",
-    "moe flow",     "placement", "placement seed", "replicas",
-};
-
+/* What must be the same on all ranks before anything is loaded. */
 static struct start_facts facts_of(const struct engine *engine,
                                    const struct engine_options *options, enum status status) {
     const struct model_spec *spec = &engine->spec;
     return (struct start_facts){
         .status = status,
         .isa = options->isa,
-        .same = {spec->hidden, spec->layers, spec->vocabulary, spec->moe.router.experts,
-                 spec->moe.router.top_k, spec->moe.expert_intermediate,
-                 choose_dtype(options->dtype, spec->stored_dtype), engine->positions, options->rows,
-                 options->requests, options->flow, options->placement.policy,
-                 (int64_t)options->placement.seed, options->placement.replicas}};
-}
-
-static struct collective_group world_of(const struct rank_group *ranks, int32_t *members) {
-    for (int32_t i = 0; i < ranks->size; i++)
-        members[i] = i;
-    return (struct collective_group){.transport = ranks->transport,
-                                     .members = members,
-                                     .count = ranks->size,
-                                     .self = ranks->rank};
-}
-
-/* Holds every rank's facts against rank 0's. */
-static enum status compare_facts(const struct rank_group *ranks, const struct start_facts *all,
-                                 enum cpu_isa *isa) {
-    for (int32_t rank = 0; rank < ranks->size; rank++)
-        if (all[rank].status != STATUS_OK) /* that rank has said why */
-            return (enum status)all[rank].status;
-    for (int32_t rank = 0; rank < ranks->size; rank++) {
-        if (all[rank].isa < (int64_t)*isa)
-            *isa = (enum cpu_isa)all[rank].isa;
-        for (int fact = 0; fact < START_FACTS; fact++) {
-            if (all[rank].same[fact] == all[0].same[fact])
-                continue;
-            LOG_ERROR("rank %d on %s: %s: expected %lld as on rank 0, got %lld", rank,
-                      ranks->host_of[rank], start_fact_names[fact], (long long)all[0].same[fact],
-                      (long long)all[rank].same[fact]);
-            return STATUS_PEER;
-        }
-    }
-    return STATUS_OK;
-}
-
-/* Ranks must be of one mind before anything is loaded. `mine`: how this rank's start went so far.
- * *isa becomes one that all can run. */
-static enum status agree_on_facts(const struct engine *engine, const struct engine_options *options,
-                                  enum status mine, enum cpu_isa *isa) {
-    const struct rank_group *ranks = options->ranks;
-    if (ranks == NULL || ranks->size == 1)
-        return mine;
-    struct start_facts facts = facts_of(engine, options, mine);
-    struct start_facts *all = calloc((size_t)ranks->size, sizeof *all);
-    if (all == NULL) {
-        LOG_ERROR("engine: cannot take a table of %d ranks", ranks->size);
-        return STATUS_NO_MEMORY;
-    }
-    int32_t members[TRANSPORT_RANKS_MAX];
-    struct collective_group world = world_of(ranks, members);
-    struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
-    enum status status =
-        collective_share(&world, &scope, &facts, sizeof facts, (char *)(void *)all);
-    if (status == STATUS_OK)
-        status = compare_facts(ranks, all, isa);
-    free(all);
-    return status;
-}
-
-/* Every rank says how its loading went, and all learn the worst. Disks differ, so this wait is
- * long. */
-static enum status agree_on_start(const struct rank_group *ranks, enum status mine) {
-    if (ranks == NULL || ranks->size == 1)
-        return mine;
-    int32_t members[TRANSPORT_RANKS_MAX], timeout_ms = ranks->transport->timeout_ms;
-    struct collective_group world = world_of(ranks, members);
-    struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
-    enum status agreed = mine;
-    ranks->transport->timeout_ms = LOAD_TIMEOUT_MS;
-    enum status status = collective_agree(&world, &scope, mine, &agreed);
-    ranks->transport->timeout_ms = timeout_ms;
-    return status != STATUS_OK ? status : agreed;
+        .same = {[START_HIDDEN] = spec->hidden,
+                 [START_LAYERS] = spec->layers,
+                 [START_VOCABULARY] = spec->vocabulary,
+                 [START_EXPERTS] = spec->moe.router.experts,
+                 [START_TOP_K] = spec->moe.router.top_k,
+                 [START_EXPERT_WIDTH] = spec->moe.expert_intermediate,
+                 [START_DTYPE] = choose_dtype(options->dtype, spec->stored_dtype),
+                 [START_POSITIONS] = engine->positions,
+                 [START_ROWS] = options->rows,
+                 [START_REQUESTS] = options->requests,
+                 [START_FLOW] = options->flow,
+                 [START_PLACEMENT] = options->placement.policy,
+                 [START_PLACEMENT_SEED] = (int64_t)options->placement.seed,
+                 [START_REPLICAS] = options->placement.replicas}};
 }
 
 static enum status start(struct engine *engine, const struct engine_options *options) {
@@ -303,7 +229,8 @@ static enum status start(struct engine *engine, const struct engine_options *opt
     enum status status = family_parse(options->model_folder, &engine->family, &engine->spec);
     if (status == STATUS_OK)
         status = choose_positions(engine, options);
-    RETURN_IF_ERROR(agree_on_facts(engine, options, status, &isa));
+    struct start_facts facts = facts_of(engine, options, status);
+    RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
     status = place_experts(engine, options);
     if (status == STATUS_OK)
         status = kernels_init(&engine->kernels, isa, options->threads);
@@ -311,7 +238,7 @@ static enum status start(struct engine *engine, const struct engine_options *opt
         status = load_model(engine, options);
     if (status == STATUS_OK)
         status = take_requests(engine, options);
-    return agree_on_start(options->ranks, status);
+    return start_agreement_loaded(options->ranks, status);
 }
 
 enum status engine_create(const struct engine_options *options, struct engine **engine_out) {

@@ -1,0 +1,88 @@
+/* The two agreements of a start, between reading config.json and the first step. */
+#include "runtime/start_agreement.h"
+
+#include <stdlib.h>
+
+#include "comm/collective.h"
+#include "kernels/base/log.h"
+
+#define LOAD_TIMEOUT_MS (60 * 60 * 1000)
+
+static const char *const fact_names[START_FACTS] = {
+    [START_HIDDEN] = "hidden size",
+    [START_LAYERS] = "layers",
+    [START_VOCABULARY] = "vocabulary",
+    [START_EXPERTS] = "experts",
+    [START_TOP_K] = "experts a token",
+    [START_EXPERT_WIDTH] = "expert width",
+    [START_DTYPE] = "dtype",
+    [START_POSITIONS] = "longest sequence",
+    [START_ROWS] = "rows of a step",
+    [START_REQUESTS] = "requests at once",
+    [START_FLOW] = "moe flow",
+    [START_PLACEMENT] = "expert placement",
+    [START_PLACEMENT_SEED] = "expert placement's seed",
+    [START_REPLICAS] = "expert replicas",
+};
+
+static const struct transport_scope start_scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
+
+static struct collective_group world_of(const struct rank_group *ranks, int32_t *members) {
+    for (int32_t i = 0; i < ranks->size; i++)
+        members[i] = i;
+    return (struct collective_group){.transport = ranks->transport,
+                                     .members = members,
+                                     .count = ranks->size,
+                                     .self = ranks->rank};
+}
+
+static enum status compare(const struct rank_group *ranks, const struct start_facts *all,
+                           enum cpu_isa *isa) {
+    for (int32_t rank = 0; rank < ranks->size; rank++)
+        if (all[rank].status != STATUS_OK)
+            return (enum status)all[rank].status;
+    for (int32_t rank = 0; rank < ranks->size; rank++) {
+        if (all[rank].isa < (int64_t)*isa)
+            *isa = (enum cpu_isa)all[rank].isa;
+        for (int fact = 0; fact < START_FACTS; fact++) {
+            if (all[rank].same[fact] == all[0].same[fact])
+                continue;
+            LOG_ERROR("rank %d on %s: %s: expected %lld as on rank 0, got %lld", rank,
+                      ranks->host_of[rank], fact_names[fact], (long long)all[0].same[fact],
+                      (long long)all[rank].same[fact]);
+            return STATUS_PEER;
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status start_agreement_facts(const struct rank_group *ranks, const struct start_facts *facts,
+                                  enum cpu_isa *isa) {
+    if (ranks == NULL || ranks->size == 1)
+        return (enum status)facts->status;
+    struct start_facts *all = calloc((size_t)ranks->size, sizeof *all);
+    if (all == NULL) {
+        LOG_ERROR("ranks: cannot take a table of %d ranks", ranks->size);
+        return STATUS_NO_MEMORY;
+    }
+    int32_t members[TRANSPORT_RANKS_MAX];
+    struct collective_group world = world_of(ranks, members);
+    enum status status =
+        collective_share(&world, &start_scope, facts, sizeof *facts, (char *)(void *)all);
+    if (status == STATUS_OK)
+        status = compare(ranks, all, isa);
+    free(all);
+    return status;
+}
+
+enum status start_agreement_loaded(const struct rank_group *ranks, enum status mine) {
+    if (ranks == NULL || ranks->size == 1)
+        return mine;
+    int32_t members[TRANSPORT_RANKS_MAX], timeout_ms = ranks->transport->timeout_ms;
+    struct collective_group world = world_of(ranks, members);
+    enum status agreed = mine;
+    ranks->transport->timeout_ms = LOAD_TIMEOUT_MS;
+    enum status status = collective_agree(&world, &start_scope, mine, &agreed);
+    ranks->transport->timeout_ms = timeout_ms;
+    return status != STATUS_OK ? status : agreed;
+}

@@ -1,0 +1,47 @@
+/* Ranks must be of one mind before they load, and know of each other's failures before they run. */
+#ifndef MOEBIUS_RUNTIME_START_AGREEMENT_H
+#define MOEBIUS_RUNTIME_START_AGREEMENT_H
+
+#include <stdint.h>
+
+#include "comm/rank_group.h"
+#include "kernels/base/status.h"
+#include "kernels/cpu_features.h"
+
+/* What must be the same on all ranks. */
+enum start_fact {
+    START_HIDDEN,
+    START_LAYERS,
+    START_VOCABULARY,
+    START_EXPERTS,
+    START_TOP_K,
+    START_EXPERT_WIDTH,
+    START_DTYPE,
+    START_POSITIONS,
+    START_ROWS,
+    START_REQUESTS,
+    START_FLOW,
+    START_PLACEMENT,
+    START_PLACEMENT_SEED,
+    START_REPLICAS,
+    START_FACTS
+};
+
+struct start_facts {
+    int64_t status; /* how this rank's start went so far */
+    int64_t isa;    /* the best instruction set that it may use */
+    int64_t same[START_FACTS];
+};
+
+/* Holds every rank's facts against rank 0's. *isa becomes the least of all ranks', so that an
+ * expert's bits do not depend on where it is computed. Returns the first rank's failure if one has
+ * failed (that rank has logged why), STATUS_PEER (logged: rank, fact, expected, got) when facts
+ * differ. ranks NULL, or one rank: returns the own status. Collective. */
+enum status start_agreement_facts(const struct rank_group *ranks, const struct start_facts *facts,
+                                  enum cpu_isa *isa);
+
+/* How loading went on every rank: the worst status of all. Disks differ, so this waits for up to an
+ * hour. Collective. */
+enum status start_agreement_loaded(const struct rank_group *ranks, enum status mine);
+
+#endif
