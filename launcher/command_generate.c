@@ -89,14 +89,15 @@ enum status command_generate(int argc, char **argv) {
                                    .repetition_penalty = 1.0f};
     struct option_entry
         entries[GENERATE_ENTRIES + ENGINE_FLAGS_ENTRIES + ENGINE_FLAGS_RANK_ENTRIES];
-    struct option_command command = {
-        .name = "generate",
-        .usage = "[options] [PROMPT]",
-        .summary =
-            "Continues a prompt, or answers a chat message, on one rank; the text streams "
-            "to standard output.\nWithout arguments: the demo model and a prompt of its own.",
-        .entries = entries,
-        .count = fill_entries(&flags, entries)};
+    struct option_command command = {.name = "generate",
+                                     .usage = "[options] [PROMPT]",
+                                     .summary =
+                                         "Continues a prompt, or answers a chat message, alone or "
+                                         "on the ranks that mpirun starts; "
+                                         "the text streams to\nstandard output. Without arguments: "
+                                         "the demo model and a prompt of its own.",
+                                     .entries = entries,
+                                     .count = fill_entries(&flags, entries)};
     int operand, help;
     RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
     if (help) {
