@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/support/expect.h"
+#include "tests/support/mpirun.h"
 #include "tests/support/program.h"
 
 #define ARGUMENTS_MAX 48
@@ -99,20 +100,7 @@ static int add_ranks(const char *moebius, const char *ranks, const char **argume
 
 static void fill_arguments(const struct doctor_case *wanted, const char *moebius,
                            const char **arguments) {
-    static const char *const mpirun[] = {"--allow-run-as-root",
-                                         "--oversubscribe",
-                                         "--mca",
-                                         "mpi_yield_when_idle",
-                                         "1",
-                                         "--mca",
-                                         "pml",
-                                         "ob1",
-                                         "--mca",
-                                         "btl",
-                                         "self,vader,tcp",
-                                         "--mca",
-                                         "btl_tcp_if_include",
-                                         "lo"};
+    static const char *const mpirun[] = {MPIRUN_FLAGS};
     int count = 0;
     for (size_t i = 0; wanted->ranks != NULL && i < sizeof mpirun / sizeof mpirun[0]; i++)
         arguments[count++] = mpirun[i];

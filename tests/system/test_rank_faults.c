@@ -17,6 +17,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/status.h"
 #include "tests/support/expect.h"
+#include "tests/support/mpirun.h"
 #include "tests/support/program.h"
 
 #define RANKS "4"
@@ -39,38 +40,11 @@ static struct job start_job(const struct program *scratch, const char *mpirun, c
                             const char *folder, const char *name) {
     struct job job;
     program_scratch_path(scratch, name, job.err, sizeof job.err);
-    const char *const arguments[] = {mpirun,
-                                     "--allow-run-as-root",
-                                     "--oversubscribe",
-                                     "--mca",
-                                     "mpi_yield_when_idle",
-                                     "1",
-                                     "--mca",
-                                     "pml",
-                                     "ob1",
-                                     "--mca",
-                                     "btl",
-                                     "self,vader,tcp",
-                                     "--mca",
-                                     "btl_tcp_if_include",
-                                     "lo",
-                                     "-n",
-                                     RANKS,
-                                     moebius,
-                                     "generate",
-                                     "--model",
-                                     folder,
-                                     "--threads",
-                                     "1",
-                                     "--token-ids",
-                                     "1 2 3",
-                                     "--max-tokens",
-                                     "2000",
-                                     "--ignore-eos",
-                                     "--comm-timeout",
-                                     TIMEOUT_S,
-                                     "--json",
-                                     NULL};
+    const char *const arguments[] = {
+        mpirun,           MPIRUN_FLAGS, "-n",           RANKS,       moebius,
+        "generate",       "--model",    folder,         "--threads", "1",
+        "--token-ids",    "1 2 3",      "--max-tokens", "2000",      "--ignore-eos",
+        "--comm-timeout", TIMEOUT_S,    "--json",       NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
@@ -172,38 +146,12 @@ static void check_disagreement(char **argv) {
     struct program mpirun;
     struct program_run run;
     program_init(&mpirun, argv[1]);
-    const char *const arguments[] = {"--allow-run-as-root",
-                                     "--oversubscribe",
-                                     "--mca",
-                                     "pml",
-                                     "ob1",
-                                     "--mca",
-                                     "btl",
-                                     "self,vader",
-                                     "-n",
-                                     "1",
-                                     argv[2],
-                                     "generate",
-                                     "--model",
-                                     argv[3],
-                                     "--token-ids",
-                                     "1 2",
-                                     "--log-level",
-                                     "error",
-                                     ":",
-                                     "-n",
-                                     "1",
-                                     argv[2],
-                                     "generate",
-                                     "--model",
-                                     argv[3],
-                                     "--token-ids",
-                                     "1 2",
-                                     "--log-level",
-                                     "error",
-                                     "--moe-flow",
-                                     "a2a",
-                                     NULL};
+    const char *const arguments[] = {
+        MPIRUN_FLAGS,  "-n",      "1",           argv[2],       "generate",
+        "--model",     argv[3],   "--token-ids", "1 2",         "--log-level",
+        "error",       ":",       "-n",          "1",           argv[2],
+        "generate",    "--model", argv[3],       "--token-ids", "1 2",
+        "--log-level", "error",   "--moe-flow",  "a2a",         NULL};
     program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, &run);
     EXPECT(run.exit_code == status_exit_code(STATUS_PEER) && run.out_size == 0,
            "other flags: exit code %d, %zu bytes of output", run.exit_code, run.out_size);

@@ -11,6 +11,7 @@
 #include "runtime/family.h"
 #include "tests/support/expect.h"
 #include "tests/support/fixture.h"
+#include "tests/support/mpirun.h"
 #include "tests/support/program.h"
 
 #define PROMPT_TOKENS 120
@@ -57,23 +58,7 @@ static struct answer ask(const struct program *runner, const char *moebius, cons
     program_scratch_path(runner, "logits.safetensors", dump, sizeof dump);
     snprintf(tokens, sizeof tokens, "%d", NEW_TOKENS);
     if (variant != NULL) {
-        const char *const mpirun[] = {"--allow-run-as-root",
-                                      "--oversubscribe",
-                                      "--mca",
-                                      "mpi_yield_when_idle",
-                                      "1",
-                                      "--mca",
-                                      "pml",
-                                      "ob1",
-                                      "--mca",
-                                      "btl",
-                                      "self,vader,tcp",
-                                      "--mca",
-                                      "btl_tcp_if_include",
-                                      "lo",
-                                      "-n",
-                                      variant->ranks,
-                                      moebius};
+        const char *const mpirun[] = {MPIRUN_FLAGS, "-n", variant->ranks, moebius};
         for (size_t i = 0; i < sizeof mpirun / sizeof mpirun[0]; i++)
             arguments[count++] = mpirun[i];
     }
