@@ -1,6 +1,7 @@
 #!/bin/sh
-# clang-tidy over every source that a build compiles: clang_tidy.sh [BUILD [JOBS [FILE...]]]. BUILD has the
-# compile_commands.json that every preset writes. The checks stand in .clang-tidy; a warning is an error.
+# clang-tidy over every source that a build compiles, but for what it generated itself: clang_tidy.sh [BUILD [JOBS
+# [FILE...]]]. BUILD has the compile_commands.json that every preset writes. The checks stand in .clang-tidy; a
+# warning is an error.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,7 +27,8 @@ trap 'rm -f "$list" "$log"' EXIT
 if [ $# -gt 0 ]; then
     printf '%s\n' "$@" >"$list"
 else
-    sed -n 's/^ *"file": *"\(.*\)",*$/\1/p' "$build/compile_commands.json" | grep '\.c$' | LC_ALL=C sort -u >"$list"
+    sed -n 's/^ *"file": *"\(.*\)",*$/\1/p' "$build/compile_commands.json" | grep '\.c$' |
+        grep -v "^$build/" | LC_ALL=C sort -u >"$list"
 fi
 [ -s "$list" ] || {
     echo "clang_tidy.sh: $build: expected sources in compile_commands.json, got none" >&2
