@@ -50,10 +50,10 @@ void batch_clear(struct batch *batch) {
 }
 
 enum status batch_begin(struct batch *batch, struct sequence *sequence, int32_t rows) {
-    if (batch->rows + rows > batch->row_capacity || batch->sequences == batch->sequence_capacity)
-        return STATUS_LIMIT;
     ASSERT(sequence->staged == 0);
-    RETURN_IF_ERROR(sequence_reserve(sequence, rows));
+    if (batch->rows + rows > batch->row_capacity || batch->sequences == batch->sequence_capacity ||
+        !sequence_has_room(sequence, rows))
+        return STATUS_LIMIT;
     batch->tables[batch->sequences] = sequence->blocks;
     batch->members[batch->sequences] = sequence;
     batch->sequences++;

@@ -40,14 +40,14 @@ void batch_deinit(struct batch *batch);
  * Local. */
 void batch_clear(struct batch *batch);
 
-/* Begins the rows of one more sequence: reserves `rows` slots in it. All its rows are appended
- * before the next batch_begin. STATUS_LIMIT when the batch or the KV pool is full; nothing has
- * changed then. Local. */
+/* Begins the rows of one more sequence, whose block table has room for `rows` of them. All its rows
+ * are appended before the next batch_begin. STATUS_LIMIT when the batch is full or the table too
+ * short; nothing has changed then. Local. */
 enum status batch_begin(struct batch *batch, struct sequence *sequence, int32_t rows);
 
 /* Appends one row to the sequence begun last. `parent` is a row of the same sequence in this batch,
  * or BATCH_NO_PARENT. A node may stand at most ATTENTION_PATH_MAX deep unless its ancestors are a
- * plain chain in order. Returns its row number in *row (may be NULL). Room was reserved by
+ * plain chain in order. Returns its row number in *row (may be NULL). Room was seen by
  * batch_begin: more rows than that, or a wrong parent, is our bug. Local. */
 void batch_append(struct batch *batch, int32_t token, int32_t parent, bool wants_logits,
                   int32_t *row);

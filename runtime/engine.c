@@ -47,6 +47,7 @@ struct engine {
     struct running_request *requests; /* [request_capacity], by handle */
     int32_t *order;                   /* [running] handles, in order of admission */
     int32_t *token_memory;
+    int32_t *blocks; /* [blocks of the longest sequence] of one entry */
     void *sampler_scratch;
     size_t sampler_scratch_bytes;
     struct sampler_logprobs logprobs;
@@ -149,7 +150,8 @@ static enum status take_requests(struct engine *engine, const struct engine_opti
     engine->requests = calloc(count, sizeof *engine->requests);
     engine->order = malloc(sizeof *engine->order * count);
     engine->token_memory = malloc(sizeof(int32_t) * count * positions);
-    if (engine->requests == NULL || engine->order == NULL || engine->token_memory == NULL) {
+    engine->blocks = malloc(sizeof(int32_t) * positions);
+    if (!engine->requests || !engine->order || !engine->token_memory || !engine->blocks) {
         LOG_ERROR("engine: cannot take memory for %d requests of %d tokens", options->requests,
                   engine->positions);
         return STATUS_NO_MEMORY;
@@ -166,8 +168,16 @@ static enum status take_requests(struct engine *engine, const struct engine_opti
         LOG_ERROR("engine: cannot take a table of %d ranks", engine->ranks->size);
         return STATUS_NO_MEMORY;
     }
-    /* A step tells of every request that runs, and of every one that ended since. */
-    RETURN_IF_ERROR(step_plan_init(&engine->plan, 2 * options->requests, options->rows));
+    int32_t blocks = options->rows / KV_BLOCK_TOKENS + 2 * options->requests;
+    struct step_limits limits = {.groups = engine->ranks->dp_size,
+                                 .places = options->requests,
+                                 .entries = options->requests,
+                                 .rows = options->rows,
+                                 .blocks = blocks,
+                                 .kv_blocks = engine->model.limits.kv_blocks,
+                                 .vocabulary = engine->spec.vocabulary,
+                                 .positions = engine->positions};
+    RETURN_IF_ERROR(step_plan_init(&engine->plan, &limits));
     RETURN_IF_ERROR(step_executor_init(&engine->executor, &engine->model, engine->ranks->dp_rank,
                                        options->requests, engine->positions, options->rows));
     return step_link_init(&engine->link, engine->ranks, &engine->plan,
@@ -265,6 +275,7 @@ void engine_destroy(struct engine *engine) {
     free(engine->requests);
     free(engine->order);
     free(engine->token_memory);
+    free(engine->blocks);
     memory_release(engine->sampler_scratch, engine->sampler_scratch_bytes);
     free(engine->rows_of);
     step_link_deinit(&engine->link);
@@ -413,18 +424,26 @@ static int32_t rows_missing(const struct running_request *running) {
     return running->token_count - running->committed;
 }
 
-/* The next `rows` tokens of a request; logits of the row that completes it, or of all. */
+/* The next `rows` tokens of a request; logits of the row that completes it, or of all. A place has
+ * blocks of its own for the longest sequence. */
 static void plan_rows(struct engine *engine, int32_t place, int32_t rows) {
     struct running_request *running = &engine->requests[place];
     bool completes = rows == rows_missing(running);
+    int32_t held = sequence_blocks_for(running->committed);
     struct step_entry entry = {.group = running->group,
                                .place = place,
                                .keep = running->committed,
                                .rows = rows,
+                               .table_first = held,
+                               .blocks = sequence_blocks_for(running->committed + rows) - held,
                                .logits = running->request.all_logits ? STEP_LOGITS_ALL
                                          : completes                 ? STEP_LOGITS_LAST
                                                                      : STEP_LOGITS_NONE};
-    step_plan_add_chain(&engine->plan, entry, running->tokens + running->committed);
+    int32_t blocks_each = sequence_blocks_for(engine->positions);
+    int32_t first = place / engine->ranks->dp_size * blocks_each;
+    for (int32_t i = 0; i < entry.blocks; i++)
+        engine->blocks[i] = first + held + i;
+    step_plan_add_chain(&engine->plan, entry, running->tokens + running->committed, engine->blocks);
     running->step_rows = rows;
 }
 
@@ -434,32 +453,15 @@ static void plan_step(struct engine *engine) {
     struct step_plan *plan = &engine->plan;
     step_plan_clear(plan, ++engine->step);
     free_cancelled(engine);
-    for (int32_t i = 0; i < engine->request_capacity;
-         i++) /* what has ended gives its blocks back */
-        if (!engine->requests[i].used && engine->requests[i].committed > 0) {
-            step_plan_add_chain(
-                plan, (struct step_entry){.group = engine->requests[i].group, .place = i}, NULL);
-            engine->requests[i].committed = 0;
-        }
     for (int32_t i = 0; i < engine->running; i++)
         engine->requests[engine->order[i]].step_rows = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (int32_t i = 0; i < engine->running; i++) {
             struct running_request *running = &engine->requests[engine->order[i]];
-            int32_t rows = rows_missing(running), room = plan->row_capacity - plan->rows;
+            int32_t rows = rows_missing(running), room = plan->limits.rows - plan->rows;
             if (room > 0 && running->step_rows == 0 && (pass == 1 || rows == 1))
                 plan_rows(engine, engine->order[i], rows < room ? rows : room);
         }
-    }
-    for (int32_t i = 0; i < engine->running;
-         i++) { /* who has no rows this time: last time's are final */
-        struct running_request *running = &engine->requests[engine->order[i]];
-        if (running->step_rows == 0 && running->committed > 0)
-            step_plan_add_chain(plan,
-                                (struct step_entry){.group = running->group,
-                                                    .place = engine->order[i],
-                                                    .keep = running->committed},
-                                NULL);
     }
 }
 

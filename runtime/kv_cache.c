@@ -1,12 +1,10 @@
-/* The pool of KV blocks. The engine reserves blocks before a step, the attention kernels write and
- * read them during it, nothing is taken from the system after start. */
+/* The pool of KV blocks. The plan names the blocks of a step, the attention kernels write and read
+ * them during it, nothing is taken from the system after start. */
 #include "runtime/kv_cache.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/check.h"
-#include "kernels/base/log.h"
 #include "kernels/base/memory.h"
 
 size_t kv_cache_block_bytes(const struct kv_shape *shape, int32_t layers) {
@@ -17,65 +15,23 @@ enum status kv_cache_init(struct kv_cache *cache, const struct kv_shape *shape, 
                           int32_t block_count) {
     ASSERT(layers > 0 && block_count > 0);
     size_t bytes = kv_cache_block_bytes(shape, layers) * (size_t)block_count;
-    int32_t *numbers = calloc((size_t)block_count * 2, sizeof *numbers);
-    if (numbers == NULL) {
-        LOG_ERROR("KV cache: cannot take the table of %d blocks", block_count);
-        return STATUS_NO_MEMORY;
-    }
     void *base;
-    enum status status = memory_acquire("KV cache", bytes, &base);
-    if (status != STATUS_OK) {
-        free(numbers);
-        return status;
-    }
+    RETURN_IF_ERROR(memory_acquire("KV cache", bytes, &base));
     *cache = (struct kv_cache){.shape = *shape,
                                .layers = layers,
                                .block_count = block_count,
                                .base = base,
-                               .bytes = bytes,
-                               .references = numbers,
-                               .free_blocks = numbers + block_count,
-                               .free_count = block_count};
-    for (int32_t i = 0; i < block_count; i++)
-        cache->free_blocks[i] = block_count - 1 - i; /* block 0 is handed out first */
+                               .bytes = bytes};
     return STATUS_OK;
 }
 
 void kv_cache_deinit(struct kv_cache *cache) {
     memory_release(cache->base, cache->bytes);
-    free(cache->references);
     *cache = (struct kv_cache){0};
-}
-
-enum status kv_cache_acquire(struct kv_cache *cache, int32_t *block) {
-    if (cache->free_count == 0)
-        return STATUS_LIMIT;
-    *block = cache->free_blocks[--cache->free_count];
-    cache->references[*block] = 1;
-    return STATUS_OK;
-}
-
-void kv_cache_share(struct kv_cache *cache, int32_t block) {
-    ASSERT(block >= 0 && block < cache->block_count && cache->references[block] > 0);
-    cache->references[block]++;
-}
-
-void kv_cache_release(struct kv_cache *cache, int32_t block) {
-    ASSERT(block >= 0 && block < cache->block_count && cache->references[block] > 0);
-    if (--cache->references[block] == 0)
-        cache->free_blocks[cache->free_count++] = block;
 }
 
 char *kv_cache_layer(const struct kv_cache *cache, int32_t layer) {
     return cache->base + (size_t)layer * (size_t)cache->block_count * kv_block_bytes(&cache->shape);
-}
-
-void kv_cache_copy_block(struct kv_cache *cache, int32_t from, int32_t to) {
-    size_t bytes = kv_block_bytes(&cache->shape);
-    for (int32_t layer = 0; layer < cache->layers; layer++) {
-        char *blocks = kv_cache_layer(cache, layer);
-        memcpy(blocks + (size_t)to * bytes, blocks + (size_t)from * bytes, bytes);
-    }
 }
 
 /* One slot's keys and values within one layer; `element` is 2 or 4 bytes. */

@@ -28,17 +28,28 @@ void step_executor_deinit(struct step_executor *executor) {
     *executor = (struct step_executor){0};
 }
 
-/* Makes `keep` positions of the sequence final, as the coordinator decided after the last step. */
-static void settle(struct sequence *sequence, int32_t keep) {
-    if (keep > sequence->committed)
-        sequence_commit(sequence, keep - sequence->committed);
-    else
-        sequence_rollback(sequence, keep);
+/* The sequence's table and final positions become what the coordinator decided. */
+static enum status settle(struct step_executor *executor, const struct step_plan *plan,
+                          const struct step_entry *entry) {
+    struct sequence *sequence = &executor->sequences[entry->place];
+    int32_t known = sequence->committed + sequence->staged;
+    if ((entry->table_first == 0 || entry->keep <= known) &&
+        sequence_set_blocks(sequence, entry->table_first, plan->block + entry->first_block,
+                            entry->blocks) == STATUS_OK) {
+        sequence_settle(sequence, entry->keep);
+        return STATUS_OK;
+    }
+    LOG_ERROR("step %lld: sequence %d: expected a table from block %d of %d and %d final positions "
+              "of %d, got %d blocks more",
+              (long long)plan->step, entry->place, entry->table_first, sequence->block_count,
+              entry->keep, known, entry->blocks);
+    return STATUS_INTERNAL;
 }
 
 static enum status stage_rows(struct step_executor *executor, const struct step_plan *plan,
                               const struct step_entry *entry) {
     struct batch *batch = &executor->batch;
+    RETURN_IF_ERROR(settle(executor, plan, entry));
     RETURN_IF_ERROR(batch_begin(batch, &executor->sequences[entry->place], entry->rows));
     int32_t first = batch->rows;
     for (int32_t i = 0; i < entry->rows; i++) {
@@ -54,17 +65,9 @@ static enum status stage_rows(struct step_executor *executor, const struct step_
 enum status step_executor_run(struct step_executor *executor, const struct step_plan *plan,
                               const struct model_observer *observer, const float **logits) {
     batch_clear(&executor->batch);
-    for (int32_t i = 0; i < plan->entries; i++) {
-        const struct step_entry *entry = &plan->entry[i];
-        if (entry->group != executor->group)
-            continue;
-        ASSERT(entry->place < executor->places);
-        settle(&executor->sequences[entry->place], entry->keep);
-    }
-    /* All that is given up is free before anything new is taken. */
     enum status staged = STATUS_OK;
     for (int32_t i = 0; i < plan->entries && staged == STATUS_OK; i++)
-        if (plan->entry[i].group == executor->group && plan->entry[i].rows > 0)
+        if (plan->entry[i].group == executor->group)
             staged = stage_rows(executor, plan, &plan->entry[i]);
     if (staged != STATUS_OK)
         batch_clear(&executor->batch); /* the other ranks still need this one's experts */

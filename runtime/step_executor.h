@@ -22,7 +22,7 @@ enum status step_executor_init(struct step_executor *executor, struct model *mod
 void step_executor_deinit(struct step_executor *executor);
 
 /* Applies the plan and runs the forward. *logits: the wanted rows of this group's entries, in order
- * of the plan. STATUS_LIMIT when the plan asks for more than the KV pool has, STATUS_PEER.
+ * of the plan. STATUS_INTERNAL (logged) when a block table contradicts the plan, STATUS_PEER.
  * Collective over the expert-parallel ranks. */
 enum status step_executor_run(struct step_executor *executor, const struct step_plan *plan,
                               const struct model_observer *observer, const float **logits);

@@ -2,26 +2,28 @@
 #include "runtime/step_plan.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
+#include "kernels/kv_layout.h"
+#include "runtime/wire.h"
 
-struct plan_head {
-    int64_t step;
-    int32_t stop, entries, rows, reserved;
-};
+#define HEAD_BYTES_MAX (sizeof(int64_t) + 3 * (size_t)WIRE_NUMBER_BYTES_MAX)
+#define ENTRY_NUMBERS 8 /* of the head of an entry on the wire */
 
-enum status step_plan_init(struct step_plan *plan, int32_t entries, int32_t rows) {
-    *plan = (struct step_plan){.entry_capacity = entries, .row_capacity = rows};
-    plan->entry = malloc(sizeof *plan->entry * (size_t)entries);
-    plan->tokens = malloc(sizeof *plan->tokens * (size_t)rows * 2);
+enum status step_plan_init(struct step_plan *plan, const struct step_limits *limits) {
+    size_t rows = (size_t)limits->rows, blocks = (size_t)limits->blocks;
+    *plan = (struct step_plan){.limits = *limits};
+    plan->entry = malloc(sizeof *plan->entry * (size_t)limits->entries);
+    plan->tokens = malloc(sizeof *plan->tokens * (2 * rows + blocks));
     if (plan->entry == NULL || plan->tokens == NULL) {
-        LOG_ERROR("plan: cannot take memory for %d sequences and %d rows", entries, rows);
+        LOG_ERROR("plan: cannot take memory for %d sequences, %d rows and %d blocks",
+                  limits->entries, limits->rows, limits->blocks);
         step_plan_deinit(plan);
         return STATUS_NO_MEMORY;
     }
     plan->parents = plan->tokens + rows;
+    plan->block = plan->parents + rows;
     return STATUS_OK;
 }
 
@@ -34,77 +36,114 @@ void step_plan_deinit(struct step_plan *plan) {
 void step_plan_clear(struct step_plan *plan, int64_t step) {
     plan->step = step;
     plan->stop = 0;
-    plan->entries = plan->rows = 0;
+    plan->entries = plan->rows = plan->blocks = 0;
 }
 
-void step_plan_add_chain(struct step_plan *plan, struct step_entry entry, const int32_t *tokens) {
-    ASSERT(plan->entries < plan->entry_capacity && entry.rows <= plan->row_capacity - plan->rows);
+void step_plan_add_chain(struct step_plan *plan, struct step_entry entry, const int32_t *tokens,
+                         const int32_t *blocks) {
+    ASSERT(plan->entries < plan->limits.entries && entry.rows <= plan->limits.rows - plan->rows &&
+           entry.blocks <= plan->limits.blocks - plan->blocks);
     entry.first_row = plan->rows;
+    entry.first_block = plan->blocks;
     plan->entry[plan->entries++] = entry;
     for (int32_t i = 0; i < entry.rows; i++) {
         plan->tokens[plan->rows] = tokens[i];
         plan->parents[plan->rows++] = i - 1;
     }
+    for (int32_t i = 0; i < entry.blocks; i++)
+        plan->block[plan->blocks++] = blocks[i];
 }
 
 int64_t step_plan_bytes_max(const struct step_plan *plan) {
-    return (int64_t)(sizeof(struct plan_head) +
-                     (size_t)plan->entry_capacity * sizeof(struct step_entry) +
-                     (size_t)plan->row_capacity * 2 * sizeof(int32_t));
+    const struct step_limits *limits = &plan->limits;
+    int64_t numbers = (int64_t)limits->entries * ENTRY_NUMBERS + (int64_t)limits->rows * 2 +
+                      (int64_t)limits->blocks;
+    return (int64_t)HEAD_BYTES_MAX + numbers * WIRE_NUMBER_BYTES_MAX;
+}
+
+/* ---- to the wire ---- */
+
+static bool is_chain(const struct step_plan *plan, const struct step_entry *entry) {
+    for (int32_t i = 0; i < entry->rows; i++)
+        if (plan->parents[entry->first_row + i] != i - 1)
+            return false;
+    return true;
+}
+
+static void put_entry(struct wire_writer *writer, const struct step_plan *plan,
+                      const struct step_entry *entry) {
+    bool chain = is_chain(plan, entry);
+    wire_put(writer, entry->group);
+    wire_put(writer, entry->place);
+    wire_put(writer, entry->keep);
+    wire_put(writer, entry->rows);
+    wire_put(writer, entry->logits);
+    wire_put(writer, entry->table_first);
+    wire_put(writer, entry->blocks);
+    wire_put(writer, chain ? 1 : 0);
+    for (int32_t i = 0; i < entry->rows; i++)
+        wire_put(writer, plan->tokens[entry->first_row + i]);
+    for (int32_t i = 0; !chain && i < entry->rows; i++)
+        wire_put(writer, plan->parents[entry->first_row + i] + 1);
+    for (int32_t i = 0; i < entry->blocks; i++)
+        wire_put(writer, plan->block[entry->first_block + i]);
 }
 
 int64_t step_plan_encode(const struct step_plan *plan, char *bytes) {
-    struct plan_head head = {
-        .step = plan->step, .stop = plan->stop, .entries = plan->entries, .rows = plan->rows};
-    size_t entries = (size_t)plan->entries * sizeof *plan->entry;
-    size_t rows = (size_t)plan->rows * sizeof(int32_t);
-    memcpy(bytes, &head, sizeof head);
-    memcpy(bytes + sizeof head, plan->entry, entries);
-    memcpy(bytes + sizeof head + entries, plan->tokens, rows);
-    memcpy(bytes + sizeof head + entries + rows, plan->parents, rows);
-    return (int64_t)(sizeof head + entries + 2 * rows);
+    struct wire_writer writer = {.at = bytes};
+    wire_put_bytes(&writer, &plan->step, sizeof plan->step);
+    wire_put(&writer, plan->stop);
+    wire_put(&writer, plan->entries);
+    for (int32_t i = 0; i < plan->entries; i++)
+        put_entry(&writer, plan, &plan->entry[i]);
+    return writer.at - bytes;
 }
 
-static bool is_consistent(const struct step_plan *plan) {
-    int32_t next = 0;
-    for (int32_t i = 0; i < plan->entries; i++) {
-        const struct step_entry *entry = &plan->entry[i];
-        if (entry->rows < 0 || entry->rows > plan->rows - next || entry->first_row != next ||
-            entry->keep < 0 || entry->group < 0 || entry->place < 0)
-            return false;
-        for (int32_t row = 0; row < entry->rows; row++) {
-            int32_t parent = plan->parents[next + row];
-            if (parent < -1 || parent >= row)
-                return false;
-        }
-        next += entry->rows;
-    }
-    return next == plan->rows;
+/* ---- and back ---- */
+
+static bool reaches(const struct step_entry *entry) {
+    int64_t table = (int64_t)entry->table_first + entry->blocks;
+    return (int64_t)entry->keep + entry->rows <= table * KV_BLOCK_TOKENS;
+}
+
+static void get_entry(struct wire_reader *reader, struct step_plan *plan) {
+    const struct step_limits *limits = &plan->limits;
+    struct step_entry entry = {.first_row = plan->rows, .first_block = plan->blocks};
+    entry.group = wire_get_within(reader, 0, limits->groups - 1);
+    entry.place = wire_get_within(reader, 0, limits->places - 1);
+    entry.keep = wire_get_within(reader, 0, limits->positions);
+    entry.rows = wire_get_within(reader, 0, limits->rows - plan->rows);
+    entry.logits = wire_get_within(reader, 0, STEP_LOGITS_ALL);
+    entry.table_first = wire_get_within(reader, 0, limits->kv_blocks);
+    entry.blocks = wire_get_within(reader, 0, limits->blocks - plan->blocks);
+    bool chain = wire_get_within(reader, 0, 1) == 1;
+    if (!reaches(&entry))
+        reader->bad = true;
+    for (int32_t i = 0; i < entry.rows && !reader->bad; i++)
+        plan->tokens[plan->rows + i] = wire_get_within(reader, 0, limits->vocabulary - 1);
+    for (int32_t i = 0; i < entry.rows && !reader->bad; i++)
+        plan->parents[plan->rows + i] = chain ? i - 1 : wire_get_within(reader, 0, i) - 1;
+    for (int32_t i = 0; i < entry.blocks && !reader->bad; i++)
+        plan->block[plan->blocks + i] = wire_get_within(reader, 0, limits->kv_blocks - 1);
+    plan->entry[plan->entries++] = entry;
+    plan->rows += entry.rows;
+    plan->blocks += entry.blocks;
 }
 
 enum status step_plan_decode(struct step_plan *plan, const char *bytes, int64_t length) {
-    struct plan_head head;
-    if (length >= (int64_t)sizeof head) {
-        memcpy(&head, bytes, sizeof head);
-        size_t entries = (size_t)head.entries * sizeof *plan->entry;
-        size_t rows = (size_t)head.rows * sizeof(int32_t);
-        if (head.entries >= 0 && head.entries <= plan->entry_capacity && head.rows >= 0 &&
-            head.rows <= plan->row_capacity &&
-            length == (int64_t)(sizeof head + entries + 2 * rows)) {
-            plan->step = head.step;
-            plan->stop = head.stop;
-            plan->entries = head.entries;
-            plan->rows = head.rows;
-            memcpy(plan->entry, bytes + sizeof head, entries);
-            memcpy(plan->tokens, bytes + sizeof head + entries, rows);
-            memcpy(plan->parents, bytes + sizeof head + entries + rows, rows);
-            if (is_consistent(plan))
-                return STATUS_OK;
-        }
-    }
+    struct wire_reader reader = {.at = bytes, .end = bytes + length};
+    step_plan_clear(plan, 0);
+    wire_get_bytes(&reader, &plan->step, sizeof plan->step);
+    plan->stop = wire_get_within(&reader, 0, 1);
+    int32_t entries = wire_get_within(&reader, 0, plan->limits.entries);
+    for (int32_t i = 0; i < entries && !reader.bad; i++)
+        get_entry(&reader, plan);
+    if (!reader.bad && reader.at == reader.end)
+        return STATUS_OK;
+    step_plan_clear(plan, 0);
     LOG_ERROR("plan: expected one of at most %d sequences and %d rows, got %lld bytes that are "
               "none: do all ranks run the same program with the same flags?",
-              plan->entry_capacity, plan->row_capacity, (long long)length);
+              plan->limits.entries, plan->limits.rows, (long long)length);
     return STATUS_PEER;
 }
 

@@ -32,6 +32,7 @@ void fixture_open(struct fixture *fixture, const char *folder,
          folder);
     must(model_load(&fixture->model, fixture->checkpoint), folder);
     must(batch_init(&fixture->batch, options->rows, options->sequences), "batch");
+    block_source_init(&fixture->blocks, limits.kv_blocks);
 }
 
 void fixture_close(struct fixture *fixture) {
@@ -39,6 +40,21 @@ void fixture_close(struct fixture *fixture) {
     model_deinit(&fixture->model);
     checkpoint_close(fixture->checkpoint);
     kernels_deinit(&fixture->kernels);
+}
+
+void fixture_begin(struct fixture *fixture, struct sequence *sequence, int32_t length_max) {
+    must(sequence_init(sequence, &fixture->model.kv, length_max), "sequence");
+}
+
+void fixture_end(struct fixture *fixture, struct sequence *sequence) {
+    block_source_release(&fixture->blocks, sequence);
+    sequence_deinit(sequence);
+}
+
+void fixture_append(struct fixture *fixture, struct sequence *sequence, const int32_t *tokens,
+                    int32_t count, bool all_logits) {
+    block_source_reserve(&fixture->blocks, sequence, count);
+    must(batch_append_chain(&fixture->batch, sequence, tokens, count, all_logits), "chain");
 }
 
 const float *fixture_forward(struct fixture *fixture, const struct model_observer *observer) {
@@ -51,16 +67,16 @@ void fixture_prefill(struct fixture *fixture, const int32_t *tokens, int32_t cou
                      float *out) {
     size_t vocabulary = (size_t)fixture->spec.vocabulary;
     struct sequence sequence;
-    must(sequence_init(&sequence, &fixture->model.kv, count), "sequence");
+    fixture_begin(fixture, &sequence, count);
     for (int32_t done = 0; done < count; done += chunk) {
         int32_t rows = count - done < chunk ? count - done : chunk;
         batch_clear(&fixture->batch);
-        must(batch_append_chain(&fixture->batch, &sequence, tokens + done, rows, true), "chain");
+        fixture_append(fixture, &sequence, tokens + done, rows, true);
         const float *logits = fixture_forward(fixture, NULL);
         memcpy(out + (size_t)done * vocabulary, logits, sizeof(float) * (size_t)rows * vocabulary);
         sequence_commit(&sequence, rows);
     }
-    sequence_deinit(&sequence);
+    fixture_end(fixture, &sequence);
 }
 
 void fixture_random_tokens(uint64_t seed, int32_t vocabulary, int32_t count, int32_t *tokens) {

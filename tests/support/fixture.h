@@ -6,6 +6,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/family.h"
 #include "runtime/model.h"
+#include "tests/support/block_source.h"
 
 struct fixture {
     struct kernels kernels;
@@ -14,6 +15,7 @@ struct fixture {
     struct checkpoint *checkpoint;
     struct model model;
     struct batch batch;
+    struct block_source blocks; /* of model.kv */
 };
 
 struct fixture_options {
@@ -29,6 +31,16 @@ struct fixture_options {
 void fixture_open(struct fixture *fixture, const char *folder,
                   const struct fixture_options *options);
 void fixture_close(struct fixture *fixture);
+
+/* A sequence of the model's cache for up to `length_max` slots, and its end: its blocks are free
+ * again. */
+void fixture_begin(struct fixture *fixture, struct sequence *sequence, int32_t length_max);
+void fixture_end(struct fixture *fixture, struct sequence *sequence);
+
+/* batch_append_chain of fixture->batch after making room; logits are wanted of the last row, or of
+ * all. */
+void fixture_append(struct fixture *fixture, struct sequence *sequence, const int32_t *tokens,
+                    int32_t count, bool all_logits);
 
 /* model_forward of fixture->batch; exits with 1 on failure. */
 const float *fixture_forward(struct fixture *fixture, const struct model_observer *observer);

@@ -152,13 +152,14 @@ static void check_prompt(const char *folder, struct fixture *f, const struct saf
                        (size_t)(f->spec.moe.router.top_k + 1));
     struct sequence sequence;
     batch_clear(&f->batch);
-    if (tokens == NULL || sequence_init(&sequence, &f->model.kv, choices.rows) != STATUS_OK ||
-        batch_append_chain(&f->batch, &sequence, tokens, choices.rows, true) != STATUS_OK)
+    if (tokens == NULL)
         exit(1);
+    fixture_begin(f, &sequence, choices.rows);
+    fixture_append(f, &sequence, tokens, choices.rows, true);
     struct model_observer observer = {.see = see, .context = &choices};
     const float *got = fixture_forward(f, &observer);
     compare(folder, got, want, &choices, wanted_ids, totals);
-    sequence_deinit(&sequence);
+    fixture_end(f, &sequence);
     free(choices.ids), free(wanted_ids), free(want), free(tokens);
 }
 

@@ -68,7 +68,7 @@ static void in_chunks(struct fixture *f, const struct reference *reference, int3
 static void among_others(struct fixture *f, const struct reference *reference) {
     struct sequence sequences[OTHERS + 1];
     for (int32_t s = 0; s <= OTHERS; s++)
-        must(sequence_init(&sequences[s], &f->model.kv, reference->count + 64));
+        fixture_begin(f, &sequences[s], reference->count + 64);
     for (int32_t done = 0; done < reference->count; done += 3) {
         int32_t rows = reference->count - done < 3 ? reference->count - done : 3;
         int32_t place = done % (OTHERS + 1); /* the sequence moves through the batch */
@@ -80,12 +80,11 @@ static void among_others(struct fixture *f, const struct reference *reference) {
             struct sequence *other = &sequences[s < place ? s : s - 1];
             if (s == place) {
                 first_logit = f->batch.logit_count;
-                must(batch_append_chain(&f->batch, &sequences[OTHERS], reference->tokens + done,
-                                        rows, true));
+                fixture_append(f, &sequences[OTHERS], reference->tokens + done, rows, true);
             } else {
                 if (other->committed > 40 + s)
-                    sequence_rollback(other, 5);
-                must(batch_append_chain(&f->batch, other, junk, 1 + s % 2, s % 3 == 0));
+                    sequence_settle(other, 5);
+                fixture_append(f, other, junk, 1 + s % 2, s % 3 == 0);
             }
         }
         const float *logits = fixture_forward(f, NULL);
@@ -95,7 +94,7 @@ static void among_others(struct fixture *f, const struct reference *reference) {
             sequence_commit(f->batch.members[i], f->batch.members[i]->staged);
     }
     for (int32_t s = 0; s <= OTHERS; s++)
-        sequence_deinit(&sequences[s]);
+        fixture_end(f, &sequences[s]);
 }
 
 /* Up to `depth` true tokens arrive as nodes of one tree; each level has junk siblings before the
@@ -108,6 +107,7 @@ static int32_t one_tree(struct fixture *f, const struct reference *reference,
     if (reference->count - done < depth)
         depth = reference->count - done;
     batch_clear(&f->batch);
+    block_source_reserve(&f->blocks, sequence, depth * (1 + BRANCH_MAX));
     must(batch_begin(&f->batch, sequence, depth * (1 + BRANCH_MAX)));
     for (int32_t level = 0; level < depth; level++) {
         int32_t junk[BRANCH_MAX];
@@ -138,47 +138,69 @@ static int32_t one_tree(struct fixture *f, const struct reference *reference,
 
 static void as_trees(struct fixture *f, const struct reference *reference) {
     struct sequence sequence;
-    must(sequence_init(&sequence, &f->model.kv, reference->count + 80));
+    fixture_begin(f, &sequence, reference->count + 80);
     for (int32_t done = 0, depth = 1; done < reference->count; depth = depth % 9 + 1)
         done += one_tree(f, reference, &sequence, done, depth);
-    sequence_deinit(&sequence);
+    fixture_end(f, &sequence);
 }
 
-/* Fork at a third (not on a block border), let the fork write junk, roll the parent back and go on
- * with both. */
+/* The last token again over keys that another sequence had computed and has left. */
+static void compare_shared_prefix(struct fixture *f, const struct reference *reference,
+                                  struct sequence *child) {
+    sequence_settle(child, reference->count - 1);
+    batch_clear(&f->batch);
+    fixture_append(f, child, reference->tokens + reference->count - 1, 1, true);
+    compare(reference, "over a prefix whose owner has ended", reference->count - 1, 1,
+            fixture_forward(f, NULL));
+}
+
+static void run_chain(struct fixture *f, struct sequence *sequence, const int32_t *tokens,
+                      int32_t count) {
+    batch_clear(&f->batch);
+    fixture_append(f, sequence, tokens, count, false);
+    fixture_forward(f, NULL);
+    sequence_commit(sequence, count);
+}
+
+/* Fork at a third (not on a block border: the child shares the full blocks and computes the rest
+ * itself), let both write junk, roll both back and go on with both. */
 static void after_fork_and_rollback(struct fixture *f, const struct reference *reference) {
     struct sequence parent, child;
-    must(sequence_init(&parent, &f->model.kv, reference->count + 16));
-    must(sequence_init(&child, &f->model.kv, reference->count + 16));
+    fixture_begin(f, &parent, reference->count + 16);
+    fixture_begin(f, &child, reference->count + 16);
     int32_t third = reference->count / 3, junk[16];
+    third -= third % KV_BLOCK_TOKENS == 0 ? 1 : 0;
     fixture_random_tokens(99, f->spec.vocabulary, 16, junk);
-    batch_clear(&f->batch);
-    must(batch_append_chain(&f->batch, &parent, reference->tokens, third, false));
-    fixture_forward(f, NULL);
-    sequence_commit(&parent, third);
-    must(sequence_fork(&parent, &child));
+    run_chain(f, &parent, reference->tokens, third);
+    block_source_fork(&f->blocks, &parent, &child);
+    int32_t shared = child.committed;
+    if (shared == 0 || parent.blocks[0] != child.blocks[0]) {
+        failures++;
+        printf("FAILED %s: the fork shares nothing\n", reference->label);
+    }
+    run_chain(f, &child, reference->tokens + shared, third - shared);
 
     batch_clear(&f->batch);
-    must(batch_append_chain(&f->batch, &child, junk, 16, false));
-    must(batch_append_chain(&f->batch, &parent, junk + 1, 15, false));
+    fixture_append(f, &child, junk, 16, false);
+    fixture_append(f, &parent, junk + 1, 15, false);
     fixture_forward(f, NULL);
     sequence_commit(&child, 16);
     sequence_commit(&parent, 15);
-    sequence_rollback(&parent, third - 1);
-    sequence_rollback(&child, third);
+    sequence_settle(&parent, third - 1);
+    sequence_settle(&child, third);
 
     struct sequence *both[2] = {&parent, &child};
     for (int32_t i = 0; i < 2; i++) {
         int32_t from = both[i]->committed;
         batch_clear(&f->batch);
-        must(batch_append_chain(&f->batch, both[i], reference->tokens + from,
-                                reference->count - from, true));
+        fixture_append(f, both[i], reference->tokens + from, reference->count - from, true);
         compare(reference, "after fork and rollback", from, reference->count - from,
                 fixture_forward(f, NULL));
         sequence_commit(both[i], reference->count - from);
     }
-    sequence_deinit(&parent);
-    sequence_deinit(&child);
+    fixture_end(f, &parent);
+    compare_shared_prefix(f, reference, &child);
+    fixture_end(f, &child);
 }
 
 static void check_sequence(struct fixture *one, struct fixture *many,
@@ -217,6 +239,10 @@ static void check_model(const char *folder, enum cpu_isa isa, enum dtype dtype, 
                                   .vocabulary = (size_t)one.spec.vocabulary};
     reference.logits = take(sizeof(float) * reference.vocabulary * (size_t)count);
     check_sequence(&one, &many, &reference);
+    if (many.blocks.free_count != many.blocks.count) {
+        failures++;
+        printf("FAILED %s: blocks are missing\n", label);
+    }
     printf("%s: %s over %lld positions\n", label, failures == before ? "equal bits" : "DIFFERENT",
            (long long)(positions_compared - compared));
     free(reference.logits);

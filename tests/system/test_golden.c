@@ -213,8 +213,7 @@ static void compare_greedy(const struct safetensors_file *file, int32_t prompt, 
         EXPECT(token == int_at(expected, i), "p%d: greedy token %d is %d, expected %d", prompt, i,
                token, int_at(expected, i));
         batch_clear(&f->batch);
-        if (batch_append_chain(&f->batch, sequence, &token, 1, false) != STATUS_OK)
-            exit(1);
+        fixture_append(f, sequence, &token, 1, false);
         token = argmax(fixture_forward(f, NULL), f->spec.vocabulary);
         sequence_commit(sequence, 1);
     }
@@ -232,11 +231,9 @@ static void check_prompt(const struct safetensors_file *file, struct fixture *f,
     struct recording recording;
     recording_init(&recording, &f->spec, (int32_t)count);
     struct sequence sequence;
-    if (sequence_init(&sequence, &f->model.kv, (int32_t)count + GREEDY_TOKENS) != STATUS_OK)
-        exit(1);
+    fixture_begin(f, &sequence, (int32_t)count + GREEDY_TOKENS);
     batch_clear(&f->batch);
-    if (batch_append_chain(&f->batch, &sequence, tokens, (int32_t)count, true) != STATUS_OK)
-        exit(1);
+    fixture_append(f, &sequence, tokens, (int32_t)count, true);
     struct model_observer observer = {.see = record, .context = &recording};
     const float *logits = fixture_forward(f, &observer);
     compare_logits(file, prompt, logits, f->spec.vocabulary, worst);
@@ -250,7 +247,7 @@ static void check_prompt(const struct safetensors_file *file, struct fixture *f,
     int32_t next = argmax(logits + (count - 1) * f->spec.vocabulary, f->spec.vocabulary);
     sequence_commit(&sequence, (int32_t)count);
     compare_greedy(file, prompt, f, &sequence, next);
-    sequence_deinit(&sequence);
+    fixture_end(f, &sequence);
     recording_free(&recording);
     free(tokens);
 }
