@@ -76,6 +76,8 @@ void traffic_add(struct traffic *traffic, const struct traffic *other) {
     traffic->pairs += other->pairs;
     traffic->local_pairs += other->local_pairs;
     traffic->tokens += other->tokens;
+    traffic->fan_out += other->fan_out;
+    traffic->node_fan_out += other->node_fan_out;
     traffic->copies += other->copies;
     traffic->computed_pairs += other->computed_pairs;
 }

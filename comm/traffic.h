@@ -32,9 +32,12 @@ struct traffic {
     struct traffic_cell *cells; /* [layers + 1][TRAFFIC_KIND_COUNT][TRAFFIC_DISTANCE_COUNT] */
     int64_t wait_ns,
         transfer_ns; /* asleep or polling before the first byte of a peer came / from then on */
-    /* Locality of routing, added up by moe: (token, expert) pairs of home tokens, those of them
-     * computed at home, tokens, copies sent to other ranks; pairs computed here for anybody. */
-    int64_t pairs, local_pairs, tokens, copies, computed_pairs;
+    /* Locality of routing, added up by moe over tokens at home: tokens and (token, expert) pairs,
+     * pairs computed at home, distinct other ranks and distinct other nodes that tokens must reach.
+     * Rows that left this rank in dispatches, forwarded ones included; pairs computed here for
+     * anybody. */
+    int64_t tokens, pairs, local_pairs, fan_out, node_fan_out;
+    int64_t copies, computed_pairs;
 };
 
 enum status

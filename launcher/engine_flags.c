@@ -58,7 +58,7 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
         {OPTION_FLAG, "enable-expert-parallel", &flags->enable_expert_parallel, NULL,
          "the default: experts are spread over all ranks", 0, 0},
         {OPTION_STRING, "moe-flow", &flags->moe_flow, "FLOW",
-         "auto, a2a, a2a-dedup or allgather: how tokens reach experts", 0, 0},
+         "auto, a2a, a2a-dedup, allgather or hierarchical: how tokens reach experts", 0, 0},
         {OPTION_STRING, "expert-placement", &flags->expert_placement, "RULE",
          "contiguous, round-robin, random or random:SEED", 0, 0},
         {OPTION_INT, "expert-replicas", &flags->expert_replicas, "N",
@@ -110,13 +110,14 @@ static enum status resolve_isa(const char *name, enum cpu_isa *isa) {
 }
 
 static enum status resolve_flow(const char *name, enum expert_flow *flow) {
-    static const char *const names[] = {"auto", "a2a-dedup", "a2a", "allgather", NULL};
-    static const enum expert_flow values[] = {EXPERT_FLOW_A2A_DEDUP, EXPERT_FLOW_A2A_DEDUP,
-                                              EXPERT_FLOW_A2A, EXPERT_FLOW_ALLGATHER};
-    int32_t index;
-    RETURN_IF_ERROR(choose("moe-flow", name, names, "auto, a2a, a2a-dedup or allgather", &index));
-    *flow = values[index];
-    return STATUS_OK;
+    for (int i = 0; i <= EXPERT_FLOW_AUTO; i++)
+        if (strcmp(name, expert_flow_name((enum expert_flow)i)) == 0) {
+            *flow = (enum expert_flow)i;
+            return STATUS_OK;
+        }
+    LOG_ERROR("--moe-flow: expected auto, a2a, a2a-dedup, allgather or hierarchical, got '%s'",
+              name);
+    return STATUS_USAGE;
 }
 
 static enum status resolve_placement(const char *name, struct placement_options *placement) {

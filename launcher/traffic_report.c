@@ -30,7 +30,7 @@ void traffic_report_print(FILE *out, const struct traffic *traffic, const struct
             "ranks %d; local activation rate %.3f (chance: %.3f); fan-out %.3f ranks a token and "
             "layer; load max/mean %.2f; waited %.3f s, transferred %.3f s over all ranks\n",
             ranks, share(traffic->local_pairs, traffic->pairs), 1.0 / ranks,
-            share(traffic->copies, traffic->tokens),
+            share(traffic->fan_out, traffic->tokens),
             load->computed_mean > 0.0 ? (double)load->computed_max / load->computed_mean : 1.0,
             (double)traffic->wait_ns * 1e-9, (double)traffic->transfer_ns * 1e-9);
 }
@@ -65,7 +65,7 @@ enum status traffic_report_write(const char *path, const struct traffic *traffic
     json_writer_integer(&json, "ranks", ranks);
     json_writer_number(&json, "local_activation_rate", share(traffic->local_pairs, traffic->pairs));
     json_writer_number(&json, "chance", 1.0 / ranks);
-    json_writer_number(&json, "fan_out", share(traffic->copies, traffic->tokens));
+    json_writer_number(&json, "fan_out", share(traffic->fan_out, traffic->tokens));
     json_writer_integer(&json, "tokens", traffic->tokens);
     json_writer_integer(&json, "pairs", traffic->pairs);
     json_writer_integer(&json, "local_pairs", traffic->local_pairs);

@@ -1,50 +1,45 @@
-/* Dispatch and combine: the two messages of an MoE layer. */
+/* Dispatch and combine: where each pair goes, what a flow brought, and the way back. */
 #include "moe/expert_exchange.h"
 
 #include <string.h>
 
 #include "kernels/base/check.h"
-
-/* What a message starts with. */
-struct message_head {
-    int32_t rows, pairs;
-};
-
-struct message_pair {
-    int32_t row, slot; /* row of the message, expert slot on the receiver */
-};
+#include "moe/expert_flow.h"
 
 static int32_t size_of(const struct expert_exchange *exchange) {
     return exchange->ranks->transport->size;
-}
-
-static size_t row_bytes(const struct expert_exchange *exchange) {
-    return (size_t)exchange->limits.hidden * (size_t)dtype_bytes(exchange->limits.act_dtype);
-}
-
-static size_t x_stride_bytes(const struct expert_exchange *exchange) {
-    return (size_t)(activation_stride(exchange->limits.hidden) *
-                    dtype_bytes(exchange->limits.act_dtype));
 }
 
 static size_t y_row_bytes(const struct expert_exchange *exchange) {
     return (size_t)exchange->limits.hidden * (size_t)dtype_bytes(exchange->limits.wire_dtype);
 }
 
-void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
-                          const struct expert_exchange_limits *limits,
-                          struct expert_exchange *exchange) {
-    *exchange = (struct expert_exchange){.ranks = ranks, .limits = *limits};
-    size_t count = (size_t)size_of(exchange), rows = (size_t)limits->rows;
-    size_t pairs = rows * (size_t)limits->top_k;
-    size_t copies = ranks->flow == EXPERT_FLOW_A2A ? pairs : rows;
-    size_t dispatch = sizeof(struct message_head) + pairs * sizeof(struct message_pair) +
-                      copies * row_bytes(exchange);
-    size_t combine = pairs * y_row_bytes(exchange);
-    exchange->copies = (int32_t)copies;
-    exchange->message_bytes = (int64_t)(dispatch > combine ? dispatch : combine);
+/* Nodes are numbered by their lowest rank; the members of each in order of rank. */
+static void list_nodes(const struct transport *transport, struct expert_nodes *nodes) {
+    int32_t listed = 0;
+    nodes->count = 0;
+    for (int32_t rank = 0; rank < transport->size; rank++)
+        if (transport->node_of[rank] >= nodes->count)
+            nodes->count = transport->node_of[rank] + 1;
+    for (int32_t node = 0; node < nodes->count; node++) {
+        nodes->first[node] = listed;
+        for (int32_t rank = 0; rank < transport->size; rank++) {
+            if (transport->node_of[rank] != node)
+                continue;
+            nodes->rank_on_node[rank] = listed - nodes->first[node];
+            nodes->members[listed++] = rank;
+        }
+    }
+    nodes->first[nodes->count] = listed;
+}
+
+static void take_messages(struct arena *arena, struct expert_exchange *exchange, size_t count) {
     exchange->outgoing = arena_take(arena, count * sizeof(char *));
     exchange->incoming = arena_take(arena, count * sizeof(char *));
+    exchange->writers = arena_take(arena, count * sizeof *exchange->writers);
+    exchange->sends = arena_take(arena, count * sizeof *exchange->sends);
+    exchange->receives = arena_take(arena, count * sizeof *exchange->receives);
+    exchange->sections = arena_take(arena, count * sizeof *exchange->sections);
     for (size_t i = 0; i < count; i++) {
         char *outgoing = arena_take(arena, (size_t)exchange->message_bytes);
         char *incoming = arena_take(arena, (size_t)exchange->message_bytes);
@@ -53,125 +48,127 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
         exchange->outgoing[i] = outgoing;
         exchange->incoming[i] = incoming;
     }
-    exchange->x = arena_take(arena, copies * x_stride_bytes(exchange));
-    exchange->x_first = arena_take(arena, (count + 1) * sizeof(int32_t));
+}
+
+void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
+                          const struct expert_exchange_limits *limits,
+                          struct expert_exchange *exchange) {
+    *exchange = (struct expert_exchange){
+        .ranks = ranks, .limits = *limits, .pairs_max = limits->rows * limits->top_k};
+    size_t count = (size_t)size_of(exchange), rows = (size_t)limits->rows;
+    size_t pairs = (size_t)exchange->pairs_max;
+    bool copy_each = ranks->flow != EXPERT_FLOW_AUTO && expert_flow_ops_of(ranks->flow)->copy_each;
+    size_t copies = copy_each ? pairs : rows;
+    int64_t dispatch = expert_message_capacity((int64_t)count, (int64_t)copies, exchange->pairs_max,
+                                               expert_flow_row_bytes(exchange));
+    int64_t combine = exchange->pairs_max * (int64_t)y_row_bytes(exchange);
+    exchange->message_bytes = dispatch > combine ? dispatch : combine;
+    take_messages(arena, exchange, count);
+    exchange->rows_of = arena_take(arena, count * sizeof(int32_t));
+    exchange->nodes.first = arena_take(arena, (count + 1) * sizeof(int32_t));
+    exchange->nodes.members = arena_take(arena, count * sizeof(int32_t));
+    exchange->nodes.rank_on_node = arena_take(arena, count * sizeof(int32_t));
+    exchange->home_slot = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->home_rank = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->home_first = arena_take(arena, (count + 1) * sizeof(int32_t));
+    exchange->home_pair = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->x = arena_take(arena, copies * expert_flow_row_stride(exchange));
     exchange->pair_first = arena_take(arena, (count + 1) * sizeof(int32_t));
     exchange->pair_row = arena_take(arena, pairs * sizeof(int32_t));
     exchange->pair_slot = arena_take(arena, pairs * sizeof(int32_t));
     exchange->pair_place = arena_take(arena, pairs * sizeof(int32_t));
     exchange->offsets = arena_take(arena, ((size_t)limits->slots + 1) * sizeof(int32_t));
     exchange->source = arena_take(arena, pairs * sizeof(int32_t));
-    exchange->home_pair = arena_take(arena, count * pairs * sizeof(int32_t));
-    exchange->home_count = arena_take(arena, count * sizeof(int32_t));
     exchange->y_home = arena_take(arena, pairs * y_row_bytes(exchange));
+    if (exchange->nodes.first != NULL)
+        list_nodes(ranks->transport, &exchange->nodes);
+}
+
+void expert_exchange_begin_step(struct expert_exchange *exchange, const int32_t *rows_of) {
+    memcpy(exchange->rows_of, rows_of, sizeof *rows_of * (size_t)size_of(exchange));
+    enum expert_flow flow = exchange->ranks->flow;
+    exchange->flow = expert_flow_ops_of(flow == EXPERT_FLOW_AUTO ? EXPERT_FLOW_A2A_DEDUP : flow);
 }
 
 /* ---- dispatch ---- */
 
-/* A message being written: pairs from the front, rows behind the most pairs that there can be. */
-struct writer {
-    struct message_head head;
-    struct message_pair *pairs;
-    char *rows;
-};
-
-/* The pairs are listed first, rows follow at once behind them in the end; while writing, rows are
- * kept at a fixed place. */
-static struct writer writer_of(struct expert_exchange *exchange, int32_t peer) {
-    char *message = exchange->outgoing[peer] + sizeof(struct message_head);
-    size_t pairs = (size_t)exchange->limits.rows * (size_t)exchange->limits.top_k;
-    return (struct writer){.pairs = (struct message_pair *)(void *)message,
-                           .rows = message + pairs * sizeof(struct message_pair)};
-}
-
-static void write_row(const struct expert_exchange *exchange, struct writer *writer,
-                      const char *x) {
-    memcpy(writer->rows + (size_t)writer->head.rows * row_bytes(exchange), x, row_bytes(exchange));
-    writer->head.rows++;
-}
-
-/* Lists one peer's share of the home rows. Rows go in ascending order, slots of a row in slot
- * order. */
-static int64_t write_message(struct expert_exchange *exchange, int32_t moe_layer, int32_t peer,
-                             int32_t rows, const int32_t *ids, const char *x) {
+/* Where each pair of home is computed, and the pairs of each rank in the order in which they will
+ * come back. */
+static void aim(struct expert_exchange *exchange, int32_t moe_layer, int32_t rows,
+                const int32_t *ids) {
     const struct placement *placement = exchange->ranks->placement;
-    const struct placement_layer *layer = &placement->layer[moe_layer];
-    int32_t top_k = exchange->limits.top_k, home = exchange->ranks->transport->rank;
-    const int32_t *target = layer->target + (int64_t)home * placement->experts;
-    int32_t first = layer->first_slot[peer], end = layer->first_slot[peer + 1];
-    int32_t *home_pair =
-        exchange->home_pair + (int64_t)peer * exchange->limits.rows * exchange->limits.top_k;
-    struct writer writer = writer_of(exchange, peer);
-    bool all = exchange->ranks->flow == EXPERT_FLOW_ALLGATHER;
-    bool each = exchange->ranks->flow == EXPERT_FLOW_A2A;
-    for (int32_t row = 0; row < rows; row++) {
-        const char *from = x + (size_t)row * x_stride_bytes(exchange);
-        bool sent = false;
-        if (all) {
-            write_row(exchange, &writer, from);
-            sent = true;
-        }
-        for (int32_t slot = 0; slot < top_k; slot++) {
-            int32_t at = target[ids[row * top_k + slot]];
-            if (at < first || at >= end)
-                continue;
-            if (!sent || each)
-                write_row(exchange, &writer, from);
-            sent = true;
-            home_pair[writer.head.pairs] = row * top_k + slot;
-            writer.pairs[writer.head.pairs++] =
-                (struct message_pair){.row = writer.head.rows - 1, .slot = at - first};
-        }
+    const int32_t *target = placement->layer[moe_layer].target +
+                            (int64_t)exchange->ranks->transport->rank * placement->experts;
+    int32_t *first = exchange->home_first, pairs = rows * exchange->limits.top_k;
+    exchange->moe_layer = moe_layer;
+    exchange->layer = &placement->layer[moe_layer];
+    memset(first, 0, sizeof *first * (size_t)(size_of(exchange) + 1));
+    for (int32_t i = 0; i < pairs; i++) {
+        exchange->home_slot[i] = target[ids[i]];
+        exchange->home_rank[i] = placement_rank_of(placement, moe_layer, exchange->home_slot[i]);
+        first[exchange->home_rank[i] + 1]++;
     }
-    exchange->home_count[peer] = writer.head.pairs;
-    memcpy(exchange->outgoing[peer], &writer.head, sizeof writer.head);
-    size_t pair_bytes = (size_t)writer.head.pairs * sizeof(struct message_pair);
-    size_t bytes = (size_t)writer.head.rows * row_bytes(exchange);
-    memmove((char *)writer.pairs + pair_bytes, writer.rows, bytes);
-    return (int64_t)(sizeof writer.head + pair_bytes + bytes);
+    for (int32_t rank = 0; rank < size_of(exchange); rank++)
+        first[rank + 1] += first[rank];
+    for (int32_t i = 0; i < pairs; i++)
+        exchange->home_pair[first[exchange->home_rank[i]]++] = i;
+    memmove(first + 1, first, sizeof *first * (size_t)size_of(exchange));
+    first[0] = 0;
 }
 
-/* Takes one source's message apart, behind what the sources before it brought. Returns -1 if it
- * cannot be one. */
-static int read_message(struct expert_exchange *exchange, int32_t source, const char *message,
-                        int64_t bytes, int32_t slots) {
-    struct message_head head;
-    if (bytes < (int64_t)sizeof head)
-        return -1;
-    memcpy(&head, message, sizeof head);
-    int64_t most = (int64_t)exchange->limits.rows * exchange->limits.top_k;
-    if (head.rows < 0 || head.rows > most || head.pairs < 0 || head.pairs > most ||
-        bytes != (int64_t)(sizeof head + (size_t)head.pairs * sizeof(struct message_pair) +
-                           (size_t)head.rows * row_bytes(exchange)))
-        return -1;
-    const char *pairs = message + sizeof head;
-    const char *rows = pairs + (size_t)head.pairs * sizeof(struct message_pair);
-    int32_t x_first = exchange->x_first[source], pair_first = exchange->pair_first[source];
-    if (head.pairs > most - pair_first || head.rows > exchange->copies - x_first)
-        return -1;
-    for (int32_t i = 0; i < head.pairs; i++) {
-        struct message_pair pair;
-        memcpy(&pair, pairs + (size_t)i * sizeof pair, sizeof pair);
-        if (pair.row < 0 || pair.row >= head.rows || pair.slot < 0 || pair.slot >= slots)
+/* Appends the pairs of one section that are computed here, and the rows that they need. */
+static int take_section(struct expert_exchange *exchange, const struct expert_section *section,
+                        int32_t *rows) {
+    size_t bytes = expert_flow_row_bytes(exchange), stride = expert_flow_row_stride(exchange);
+    const int32_t *first_slot = exchange->layer->first_slot;
+    int32_t rank = exchange->ranks->transport->rank, last = -1, seen = 0;
+    int32_t first = first_slot[rank], end = first_slot[rank + 1];
+    for (int32_t i = 0; i < section->pairs; i++) {
+        struct expert_pair pair = expert_message_pair(section, i);
+        if (pair.row < seen || pair.row >= section->rows || pair.slot < 0 ||
+            pair.slot >= first_slot[size_of(exchange)])
             return -1;
-        exchange->pair_row[pair_first + i] = x_first + pair.row;
-        exchange->pair_slot[pair_first + i] = pair.slot;
+        seen = pair.row;
+        if (pair.slot < first || pair.slot >= end)
+            continue; /* another rank's, as an all-gather brings them */
+        if (exchange->pairs == exchange->pairs_max)
+            return -1;
+        if (pair.row != last) {
+            char *to = exchange->x + (size_t)(*rows)++ * stride;
+            memcpy(to, section->row_bytes + (size_t)pair.row * bytes, bytes);
+            memset(to + bytes, 0, stride - bytes);
+        }
+        last = pair.row;
+        exchange->pair_row[exchange->pairs] = *rows - 1;
+        exchange->pair_slot[exchange->pairs++] = pair.slot - first;
     }
-    size_t stride = x_stride_bytes(exchange);
-    for (int32_t i = 0; i < head.rows; i++) {
-        char *to = exchange->x + (size_t)(x_first + i) * stride;
-        memcpy(to, rows + (size_t)i * row_bytes(exchange), row_bytes(exchange));
-        memset(to + row_bytes(exchange), 0, stride - row_bytes(exchange));
-    }
-    exchange->x_first[source + 1] = x_first + head.rows;
-    exchange->pair_first[source + 1] = pair_first + head.pairs;
     return 0;
+}
+
+/* What is computed here: by source rank, whatever way it came. */
+static enum status take_sections(struct expert_exchange *exchange,
+                                 const struct transport_scope *scope) {
+    int32_t rows = 0;
+    exchange->pairs = 0;
+    for (int32_t source = 0; source < size_of(exchange); source++) {
+        const struct expert_section *section = &exchange->sections[source];
+        exchange->pair_first[source] = exchange->pairs;
+        if (take_section(exchange, section, &rows) != 0)
+            return transport_garbled(exchange->ranks->transport, scope, source, section->pairs);
+    }
+    exchange->pair_first[size_of(exchange)] = exchange->pairs;
+    return STATUS_OK;
 }
 
 /* Sorts the pairs by slot (slots are in order of expert), then by source rank, then as listed (by
  * token). */
-static void sort_pairs(struct expert_exchange *exchange, int32_t slots) {
+static void sort_pairs(struct expert_exchange *exchange) {
+    const int32_t *first_slot = exchange->layer->first_slot;
+    int32_t rank = exchange->ranks->transport->rank;
+    int32_t slots = first_slot[rank + 1] - first_slot[rank];
     int32_t *offsets = exchange->offsets, pairs = exchange->pairs;
+    if (slots == 0)
+        slots = 1; /* a rank without experts still has one empty stack */
     memset(offsets, 0, sizeof *offsets * (size_t)(slots + 1));
     for (int32_t i = 0; i < pairs; i++)
         offsets[exchange->pair_slot[i] + 1]++;
@@ -186,61 +183,48 @@ static void sort_pairs(struct expert_exchange *exchange, int32_t slots) {
     offsets[0] = 0;
 }
 
-static void count_locality(const struct expert_exchange *exchange, int32_t rows,
-                           const int64_t *bytes) {
+/* Distinct other ranks and nodes that a home row must reach. A row has few slots: each is held
+ * against those before it. */
+static void count_reach(const struct expert_exchange *exchange, int32_t row,
+                        struct traffic *traffic) {
+    const struct transport *transport = exchange->ranks->transport;
+    const int32_t *ranks = exchange->home_rank + (int64_t)row * exchange->limits.top_k;
+    for (int32_t slot = 0; slot < exchange->limits.top_k; slot++) {
+        int32_t node = transport->node_of[ranks[slot]];
+        bool new_rank = ranks[slot] != transport->rank;
+        bool new_node = node != transport->node_of[transport->rank];
+        for (int32_t before = 0; before < slot; before++) {
+            new_rank = new_rank && ranks[before] != ranks[slot];
+            new_node = new_node && transport->node_of[ranks[before]] != node;
+        }
+        traffic->fan_out += new_rank ? 1 : 0;
+        traffic->node_fan_out += new_node ? 1 : 0;
+    }
+}
+
+static void count_locality(const struct expert_exchange *exchange, int32_t rows) {
     struct traffic *traffic = exchange->ranks->transport->traffic;
     int32_t self = exchange->ranks->transport->rank;
     if (traffic == NULL)
         return;
     traffic->tokens += rows;
     traffic->pairs += (int64_t)rows * exchange->limits.top_k;
-    traffic->local_pairs += exchange->home_count[self];
+    traffic->local_pairs += exchange->home_first[self + 1] - exchange->home_first[self];
     traffic->computed_pairs += exchange->pairs;
-    for (int32_t peer = 0; peer < size_of(exchange); peer++) {
-        struct message_head head;
-        memcpy(&head, exchange->outgoing[peer], sizeof head);
-        if (peer != self && bytes[peer] > 0)
-            traffic->copies += head.rows;
-    }
+    for (int32_t row = 0; row < rows; row++)
+        count_reach(exchange, row, traffic);
 }
 
 enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t moe_layer,
                                      int32_t rows, const int32_t *ids, const void *x_act) {
-    struct transport *transport = exchange->ranks->transport;
-    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
-    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    int64_t sent[TRANSPORT_RANKS_MAX] = {0}, received[TRANSPORT_RANKS_MAX] = {0};
-    int32_t count = 0;
-    ASSERT(rows <= exchange->limits.rows);
-    for (int32_t peer = 0; peer < transport->size; peer++) {
-        sent[peer] = write_message(exchange, moe_layer, peer, rows, ids, x_act);
-        if (peer == transport->rank)
-            continue;
-        sends[count] = (struct transport_send){
-            .peer = peer, .data = exchange->outgoing[peer], .bytes = sent[peer]};
-        receives[count] = (struct transport_receive){
-            .peer = peer, .buffer = exchange->incoming[peer], .capacity = exchange->message_bytes};
-        count++;
-    }
-    RETURN_IF_ERROR(transport_exchange(transport, scope, sends, count, receives, count));
-    for (int32_t i = 0; i < count; i++)
-        received[receives[i].peer] = receives[i].bytes;
-    received[transport->rank] = sent[transport->rank];
-
-    const int32_t *first_slot = exchange->ranks->placement->layer[moe_layer].first_slot;
-    int32_t slots = first_slot[transport->rank + 1] - first_slot[transport->rank];
-    exchange->x_first[0] = exchange->pair_first[0] = 0;
-    for (int32_t source = 0; source < transport->size; source++) {
-        const char *message =
-            source == transport->rank ? exchange->outgoing[source] : exchange->incoming[source];
-        if (read_message(exchange, source, message, received[source], slots) != 0)
-            return transport_garbled(transport, scope, source, received[source]);
-    }
-    exchange->pairs = exchange->pair_first[transport->size];
-    sort_pairs(exchange,
-               slots > 0 ? slots : 1); /* a rank without experts still has one empty stack */
-    count_locality(exchange, rows, sent);
+    ASSERT(rows <= exchange->rows_of[exchange->ranks->transport->rank]);
+    aim(exchange, moe_layer, rows, ids);
+    memset(exchange->sections, 0, sizeof *exchange->sections * (size_t)size_of(exchange));
+    RETURN_IF_ERROR(exchange->flow->dispatch(exchange, scope, rows, x_act));
+    RETURN_IF_ERROR(take_sections(exchange, scope));
+    sort_pairs(exchange);
+    count_locality(exchange, rows);
     return STATUS_OK;
 }
 
@@ -257,36 +241,51 @@ static int64_t write_outputs(struct expert_exchange *exchange, int32_t home, con
 
 static void read_outputs(struct expert_exchange *exchange, int32_t from, const char *message) {
     size_t bytes = y_row_bytes(exchange);
-    const int32_t *home_pair =
-        exchange->home_pair + (int64_t)from * exchange->limits.rows * exchange->limits.top_k;
-    for (int32_t i = 0; i < exchange->home_count[from]; i++)
-        memcpy(exchange->y_home + (size_t)home_pair[i] * bytes, message + (size_t)i * bytes, bytes);
+    for (int32_t i = exchange->home_first[from]; i < exchange->home_first[from + 1]; i++) {
+        memcpy(exchange->y_home + (size_t)exchange->home_pair[i] * bytes, message, bytes);
+        message += bytes;
+    }
+}
+
+/* Outputs for home rows that were computed here. */
+static void keep_outputs(struct expert_exchange *exchange, const char *y) {
+    size_t bytes = y_row_bytes(exchange);
+    int32_t self = exchange->ranks->transport->rank;
+    const int32_t *home_pair = exchange->home_pair + exchange->home_first[self];
+    const int32_t *place = exchange->pair_place + exchange->pair_first[self];
+    int32_t count = exchange->home_first[self + 1] - exchange->home_first[self];
+    for (int32_t i = 0; i < count; i++)
+        memcpy(exchange->y_home + (size_t)home_pair[i] * bytes, y + (size_t)place[i] * bytes,
+               bytes);
 }
 
 enum status expert_exchange_combine(struct expert_exchange *exchange,
                                     const struct transport_scope *scope, const void *y) {
     struct transport *transport = exchange->ranks->transport;
-    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
-    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    int32_t count = 0;
+    struct transport_send *sends = exchange->sends;
+    struct transport_receive *receives = exchange->receives;
+    int32_t send_count = 0, receive_count = 0;
     for (int32_t peer = 0; peer < transport->size; peer++) {
-        int64_t bytes = write_outputs(exchange, peer, y);
         if (peer == transport->rank)
             continue;
-        sends[count] =
-            (struct transport_send){.peer = peer, .data = exchange->outgoing[peer], .bytes = bytes};
-        receives[count] = (struct transport_receive){
-            .peer = peer, .buffer = exchange->incoming[peer], .capacity = exchange->message_bytes};
-        count++;
+        int64_t sent = write_outputs(exchange, peer, y);
+        int64_t expected = (exchange->home_first[peer + 1] - exchange->home_first[peer]) *
+                           (int64_t)y_row_bytes(exchange);
+        if (sent > 0)
+            sends[send_count++] = (struct transport_send){
+                .peer = peer, .data = exchange->outgoing[peer], .bytes = sent};
+        if (expected > 0)
+            receives[receive_count++] = (struct transport_receive){
+                .peer = peer, .buffer = exchange->incoming[peer], .capacity = expected};
     }
-    RETURN_IF_ERROR(transport_exchange(transport, scope, sends, count, receives, count));
-    for (int32_t i = 0; i < count; i++) {
+    RETURN_IF_ERROR(
+        transport_exchange(transport, scope, sends, send_count, receives, receive_count));
+    for (int32_t i = 0; i < receive_count; i++) {
         int32_t peer = receives[i].peer;
-        int64_t expected = exchange->home_count[peer] * (int64_t)y_row_bytes(exchange);
-        if (receives[i].bytes != expected)
+        if (receives[i].bytes != receives[i].capacity)
             return transport_garbled(transport, scope, peer, receives[i].bytes);
         read_outputs(exchange, peer, exchange->incoming[peer]);
     }
-    read_outputs(exchange, transport->rank, exchange->outgoing[transport->rank]);
+    keep_outputs(exchange, y);
     return STATUS_OK;
 }

@@ -1,11 +1,13 @@
 /* Tokens to the ranks of their experts and back. Built from one plan that is used forwards
  * (dispatch) and backwards (combine).
  *
- * Dispatch to a peer is one message: counts, then the pairs (row of the message, expert slot on the
- * receiver), then the rows. Combine is one message back: one output row a pair, in the order of the
- * pairs. What a rank computes is sorted by (expert, source rank, source token), its own tokens
- * included, so that neither placement nor arrival changes the order of anything; every output row
- * travels alone, rounded to the wire type, and is summed at home in the order of the token's slots.
+ * How a dispatch travels is the flow's business (expert_flow.h); it always ends with one section of
+ * rows and pairs from every home rank. What a rank computes is sorted by (expert, source rank,
+ * source token), its own tokens included, so that neither placement nor flow nor arrival changes
+ * the order of anything. Combine is one message back to each home: one output row a pair, in the
+ * order of the pairs; every output row travels alone, rounded to the wire type, and is summed at
+ * home in the order of the token's slots. Both sides know when there is nothing to send, and then
+ * nothing is.
  */
 #ifndef MOEBIUS_MOE_EXPERT_EXCHANGE_H
 #define MOEBIUS_MOE_EXPERT_EXCHANGE_H
@@ -16,13 +18,20 @@
 #include "comm/transport.h"
 #include "kernels/base/memory.h"
 #include "kernels/kernel_ops.h"
+#include "moe/expert_message.h"
 #include "moe/placement.h"
 
 enum expert_flow {
-    EXPERT_FLOW_A2A,       /* one copy of a token for each of its experts elsewhere */
-    EXPERT_FLOW_A2A_DEDUP, /* one copy for each other rank that holds one of its experts */
-    EXPERT_FLOW_ALLGATHER, /* every token to every rank */
+    EXPERT_FLOW_A2A,          /* one copy of a token for each of its experts elsewhere */
+    EXPERT_FLOW_A2A_DEDUP,    /* one copy for each other rank that holds one of its experts */
+    EXPERT_FLOW_ALLGATHER,    /* every token to every rank */
+    EXPERT_FLOW_HIERARCHICAL, /* one copy for each other node, spread there */
+    EXPERT_FLOW_COUNT,
+    EXPERT_FLOW_AUTO = EXPERT_FLOW_COUNT
 };
+
+/* "a2a", "a2a-dedup", ... Local. */
+const char *expert_flow_name(enum expert_flow flow);
 
 /* The ranks that share the experts of a model. */
 struct expert_ranks {
@@ -33,36 +42,59 @@ struct expert_ranks {
 
 /* Sizes fixed at start; the same on all ranks. */
 struct expert_exchange_limits {
-    int32_t rows; /* home rows of one rank in one step */
+    int32_t rows; /* home rows of all ranks together in one step */
     int32_t top_k, hidden;
     int32_t slots; /* most expert slots of a rank in any layer */
     enum dtype act_dtype, wire_dtype;
+};
+
+/* The ranks of each node: those of node n are members[first[n]] .. members[first[n+1]-1]. */
+struct expert_nodes {
+    int32_t count;
+    int32_t *first, *members, *rank_on_node;
 };
 
 /* Buffers and the plan of the layer in progress. */
 struct expert_exchange {
     const struct expert_ranks *ranks;
     struct expert_exchange_limits limits;
-    char **outgoing, **incoming; /* [ranks]: one message each */
-    int64_t message_bytes;       /* capacity of each */
-    int32_t copies;              /* rows that x holds */
+    int32_t pairs_max; /* rows * top_k */
+    struct expert_nodes nodes;
+    const struct expert_flow_ops *flow; /* of this step */
+    int32_t *rows_of;                   /* [ranks]: home rows of each in this step, as planned */
+
+    char **outgoing, **incoming;   /* [ranks]: one message each */
+    int64_t message_bytes;         /* capacity of each */
+    struct expert_writer *writers; /* [ranks] */
+    struct transport_send *sends;  /* [ranks], and below: of the exchange in progress */
+    struct transport_receive *receives;
+    struct expert_section *sections; /* [ranks]: what came, by home */
+
+    const struct placement_layer *layer; /* in progress */
+    int32_t moe_layer;
+    int32_t *home_slot, *home_rank; /* [rows * top_k]: where each (row, slot) of home is computed */
+    int32_t *home_first; /* [ranks + 1]: first pair of home that each rank computes, in home_pair */
+    int32_t *home_pair;  /* [rows * top_k]: pairs of home by rank, then as listed */
+
     char *x;             /* act rows: tokens to compute here, by source rank, own ones included */
-    int32_t *x_first;    /* [ranks + 1]: first row of each source in x */
     int32_t *pair_first; /* [ranks + 1]: first pair of each source */
     int32_t *pair_row, *pair_slot; /* [pairs here]: row in x, local slot; by source, then as the
                                       source listed them */
     int32_t *pair_place;           /* [pairs here]: place in the sorted order */
     int32_t *offsets, *source;     /* sorted: expert_rows of the local slots */
-    int32_t *home_pair;  /* [ranks][rows * top_k]: which (row, slot) of home each listed pair is */
-    int32_t *home_count; /* [ranks] pairs listed for each rank */
-    char *y_home;        /* [rows * top_k][hidden] of wire_dtype: outputs by (row, slot) */
-    int32_t pairs;       /* to compute here */
+    char *y_home;  /* [rows * top_k][hidden] of wire_dtype: outputs by (row, slot) */
+    int32_t pairs; /* to compute here */
 };
 
 /* Takes all buffers from the arena, or measures them. `ranks` is kept. Local. */
 void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
                           const struct expert_exchange_limits *limits,
                           struct expert_exchange *exchange);
+
+/* Before the first layer of a step: how many home rows each rank was planned to have, rows_of
+ * [ranks], the same on all ranks; a rank may bring fewer. Ranks with none are not waited for, and
+ * EXPERT_FLOW_AUTO chooses by them. Local, same result on all ranks. */
+void expert_exchange_begin_step(struct expert_exchange *exchange, const int32_t *rows_of);
 
 /* Sends `rows` home rows x_act (act rows) to where their experts ids [rows][top_k] are, and
  * receives. Afterwards exchange->x, offsets, source and pairs tell what to compute. STATUS_PEER.

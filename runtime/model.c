@@ -199,6 +199,11 @@ static void logits_forward(struct model *model, const struct batch *batch,
     model->kernels->ops->gemm(model->kernels, &args);
 }
 
+void model_begin_step(struct model *model, const int32_t *rows_of) {
+    if (model->workspace.moe.exchange.ranks != NULL)
+        expert_exchange_begin_step(&model->workspace.moe.exchange, rows_of);
+}
+
 enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
                           const struct model_observer *observer, const float **logits) {
     struct model_workspace *w = &model->workspace;

@@ -86,6 +86,10 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
 enum status model_load(struct model *model, const struct checkpoint *checkpoint);
 void model_deinit(struct model *model);
 
+/* Before a step's forward, when experts are shared with other ranks: how many rows each of them was
+ * planned to have, rows_of [ranks], the same on all. Local. */
+void model_begin_step(struct model *model, const int32_t *rows_of);
+
 /* One forward of all rows of the batch: writes their keys and values into their slots; *logits are
  * the wanted rows', f32 [logit_count][vocabulary], valid until the next forward. Tokens are in [0,
  * vocabulary); the batch is within the limits, and the batches of all ranks together are. `step`

@@ -62,6 +62,15 @@ static enum status stage_rows(struct step_executor *executor, const struct step_
     return STATUS_OK;
 }
 
+/* What each rank brings to the experts, as planned: a rank is a group of its own. */
+static void share_row_counts(struct step_executor *executor, const struct step_plan *plan) {
+    int32_t rows_of[TRANSPORT_RANKS_MAX] = {0};
+    for (int32_t i = 0; i < plan->entries; i++)
+        if (plan->entry[i].group < TRANSPORT_RANKS_MAX)
+            rows_of[plan->entry[i].group] += plan->entry[i].rows;
+    model_begin_step(executor->model, rows_of);
+}
+
 enum status step_executor_run(struct step_executor *executor, const struct step_plan *plan,
                               const struct model_observer *observer, const float **logits) {
     batch_clear(&executor->batch);
@@ -71,6 +80,7 @@ enum status step_executor_run(struct step_executor *executor, const struct step_
             staged = stage_rows(executor, plan, &plan->entry[i]);
     if (staged != STATUS_OK)
         batch_clear(&executor->batch); /* the other ranks still need this one's experts */
+    share_row_counts(executor, plan);
     enum status forward =
         model_forward(executor->model, &executor->batch, plan->step, observer, logits);
     return forward != STATUS_OK ? forward : staged;

@@ -1,0 +1,42 @@
+/* The flows: ways for a dispatch to bring tokens to the ranks of their experts. A flow decides who
+ * sends which rows to whom; what arrives, and in which order it is computed and summed, is the same
+ * for all. One file a flow (or family of flows), one line in expert_flow.c. Internal to moe. */
+#ifndef MOEBIUS_MOE_EXPERT_FLOW_H
+#define MOEBIUS_MOE_EXPERT_FLOW_H
+
+#include "moe/expert_exchange.h"
+
+struct expert_flow_ops {
+    /* Brings this rank's `rows` home rows x to where exchange->home_slot and home_rank say, and
+     * fills exchange->sections from everybody's. Ranks for which exchange->rows_of is 0 send no
+     * section. STATUS_PEER. Collective. */
+    enum status (*dispatch)(struct expert_exchange *exchange, const struct transport_scope *scope,
+                            int32_t rows, const char *x);
+    bool copy_each; /* a row for each pair, not for each destination */
+};
+
+/* The ops of a flow that is not EXPERT_FLOW_AUTO. Local. */
+const struct expert_flow_ops *expert_flow_ops_of(enum expert_flow flow);
+
+/* For flows: bytes of one act row in a message, and from one row of x to the next. Local. */
+size_t expert_flow_row_bytes(const struct expert_exchange *exchange);
+size_t expert_flow_row_stride(const struct expert_exchange *exchange);
+
+/* Starts an empty message to `peer` in exchange->outgoing. Local. */
+void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer);
+
+/* Reads the sections of a message that came from `peer` (the own rank: what it kept) into
+ * exchange->sections. STATUS_PEER (logged) if it cannot be right. Local. */
+enum status expert_flow_read_message(struct expert_exchange *exchange,
+                                     const struct transport_scope *scope, int32_t peer,
+                                     const char *message, int64_t bytes);
+
+/* Counts rows handed to other ranks, for the accounts. Local. */
+void expert_flow_count_copies(const struct expert_exchange *exchange, int64_t rows);
+
+extern const struct expert_flow_ops expert_flow_direct_a2a_ops;   /* expert_flow_direct.c */
+extern const struct expert_flow_ops expert_flow_direct_dedup_ops; /* the same */
+extern const struct expert_flow_ops expert_flow_allgather_ops;    /* expert_flow_allgather.c */
+extern const struct expert_flow_ops expert_flow_hierarchical_ops; /* expert_flow_hierarchical.c */
+
+#endif
