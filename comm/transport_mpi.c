@@ -20,6 +20,7 @@
 #include "kernels/base/log.h"
 
 #define TAG 1
+#define SIGN_TAG 2           /* signs of life, see struct wait */
 #define SPIN_NS 200000       /* how long a step's wait polls before it sleeps between polls */
 #define SLEEP_NS 50000       /* between polls of a step's wait */
 #define IDLE_SLEEP_NS 500000 /* between polls while there is nothing to do */
@@ -35,7 +36,6 @@ struct head {
 
 /* One message under way: head and payload travel as one MPI message. */
 struct slot {
-    MPI_Request request;
     char *staging;    /* head + payload */
     int64_t capacity; /* of staging */
 };
@@ -44,6 +44,11 @@ struct transport_mpi {
     struct transport transport;
     MPI_Comm communicator;
     struct slot sends[TRANSPORT_RANKS_MAX], receives[TRANSPORT_RANKS_MAX]; /* by peer */
+    /* Of the exchange in progress: the receives, then the sends. */
+    MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
+    MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
+    int finished[2 * TRANSPORT_RANKS_MAX];
+    bool alive[TRANSPORT_RANKS_MAX]; /* by peer: gave a sign of life during this wait */
 };
 
 static struct transport_mpi *self_of(struct transport *transport) {
@@ -90,7 +95,7 @@ static enum status post(struct transport_mpi *mpi, const struct transport_scope 
         RETURN_IF_ERROR(stage(slot, receives[i].capacity));
         int code =
             MPI_Irecv(slot->staging, (int)(receives[i].capacity + (int64_t)sizeof(struct head)),
-                      MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &slot->request);
+                      MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &mpi->requests[i]);
         if (code != MPI_SUCCESS)
             return mpi_failed(mpi, scope, receives[i].peer, code);
     }
@@ -105,8 +110,9 @@ static enum status post(struct transport_mpi *mpi, const struct transport_scope 
         memcpy(slot->staging, &head, sizeof head);
         if (sends[i].bytes > 0)
             memcpy(slot->staging + sizeof head, sends[i].data, (size_t)sends[i].bytes);
-        int code = MPI_Isend(slot->staging, (int)(sends[i].bytes + (int64_t)sizeof head), MPI_BYTE,
-                             sends[i].peer, TAG, mpi->communicator, &slot->request);
+        int code =
+            MPI_Isend(slot->staging, (int)(sends[i].bytes + (int64_t)sizeof head), MPI_BYTE,
+                      sends[i].peer, TAG, mpi->communicator, &mpi->requests[receive_count + i]);
         if (code != MPI_SUCCESS)
             return mpi_failed(mpi, scope, sends[i].peer, code);
     }
@@ -144,25 +150,103 @@ static enum status take(struct transport_mpi *mpi, const struct transport_scope 
     return STATUS_OK;
 }
 
-/* Who is missing, for the one line of a deadline. */
-static void report_deadline(const struct transport_mpi *mpi, const struct transport_scope *scope,
-                            const bool *receive_done, const struct transport_receive *receives,
-                            int32_t receive_count, const bool *send_done,
-                            const struct transport_send *sends, int32_t send_count) {
+/* An exchange in progress. A rank that waits long may wait for one that waits itself, and only the
+ * last in such a chain knows the one that is to blame. So whoever has waited for half a timeout
+ * gives all others a sign of life, and at its deadline names those of its missing peers that gave
+ * none; if all did, it gives them once more the same time. */
+struct wait {
+    const struct transport_scope *scope;
+    const struct transport_send *sends;
+    struct transport_receive *receives;
+    int32_t send_count, receive_count;
+    int64_t start_ns, timeout_ns;
+    enum { WAIT_SHORT, WAIT_LONG, WAIT_SIGNED, WAIT_EXTENDED } phase;
+};
+
+static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
+    return mpi->requests[request] != MPI_REQUEST_NULL;
+}
+
+static int32_t peer_of(const struct wait *wait, int32_t request) {
+    return request < wait->receive_count ? wait->receives[request].peer
+                                         : wait->sends[request - wait->receive_count].peer;
+}
+
+/* Whether a request before this one names the same peer. */
+static bool is_named(const struct transport_mpi *mpi, const struct wait *wait, int32_t request) {
+    for (int32_t i = 0; i < request; i++)
+        if (is_missing(mpi, i) && peer_of(wait, i) == peer_of(wait, request))
+            return true;
+    return false;
+}
+
+/* Who has not sent, or not taken what was sent, for the one line of a deadline; `silent`: only
+ * those that gave no sign. */
+static void report_deadline(const struct transport_mpi *mpi, const struct wait *wait, bool silent) {
     char text[512];
     int used = 0;
     text[0] = '\0';
-    for (int32_t i = 0; i < receive_count + send_count && used < 400; i++) {
-        bool is_receive = i < receive_count;
-        if (is_receive ? receive_done[i] : send_done[i - receive_count])
-            continue;
-        int32_t peer = is_receive ? receives[i].peer : sends[i - receive_count].peer;
-        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s rank %d on %s",
-                         used > 0 ? "," : "", is_receive ? "" : " taking by", peer,
-                         mpi->transport.host_of[peer]);
+    for (int32_t i = 0; i < wait->receive_count + wait->send_count && used < 400; i++) {
+        int32_t peer = peer_of(wait, i);
+        if (is_missing(mpi, i) && !is_named(mpi, wait, i) && !(silent && mpi->alive[peer]))
+            used += snprintf(text + used, sizeof text - (size_t)used, "%s rank %d on %s",
+                             used > 0 ? "," : "", peer, mpi->transport.host_of[peer]);
     }
     LOG_ERROR("no answer within %d ms from%s: step %lld, layer %d, %s", mpi->transport.timeout_ms,
-              text, (long long)scope->step, scope->layer, traffic_kind_name(scope->kind));
+              text, (long long)wait->scope->step, wait->scope->layer,
+              traffic_kind_name(wait->scope->kind));
+}
+
+/* Takes the signs of life that have come. */
+static void take_signs(struct transport_mpi *mpi) {
+    int there = 1;
+    MPI_Status status;
+    while (MPI_Iprobe(MPI_ANY_SOURCE, SIGN_TAG, mpi->communicator, &there, &status) ==
+               MPI_SUCCESS &&
+           there) {
+        MPI_Recv(NULL, 0, MPI_BYTE, status.MPI_SOURCE, SIGN_TAG, mpi->communicator,
+                 MPI_STATUS_IGNORE);
+        mpi->alive[status.MPI_SOURCE] = true;
+    }
+}
+
+static void give_signs(struct transport_mpi *mpi) {
+    for (int32_t peer = 0; peer < mpi->transport.size; peer++) {
+        MPI_Request request;
+        if (peer != mpi->transport.rank && MPI_Isend(NULL, 0, MPI_BYTE, peer, SIGN_TAG,
+                                                     mpi->communicator, &request) == MPI_SUCCESS)
+            MPI_Request_free(&request); /* nothing in it to keep */
+    }
+}
+
+static bool all_missing_are_alive(const struct transport_mpi *mpi, const struct wait *wait) {
+    for (int32_t i = 0; i < wait->receive_count + wait->send_count; i++)
+        if (is_missing(mpi, i) && !mpi->alive[peer_of(wait, i)])
+            return false;
+    return true;
+}
+
+/* What a wait of this length calls for. STATUS_PEER (logged) when it has been too long. */
+static enum status check_deadline(struct transport_mpi *mpi, struct wait *wait, int64_t waited_ns) {
+    if (wait->phase == WAIT_SHORT && waited_ns > wait->timeout_ns / 4) {
+        wait->phase = WAIT_LONG;
+        take_signs(mpi); /* of earlier waits */
+        memset(mpi->alive, 0, sizeof mpi->alive);
+    } else if (wait->phase == WAIT_LONG && waited_ns > wait->timeout_ns / 2) {
+        wait->phase = WAIT_SIGNED;
+        give_signs(mpi);
+    } else if (wait->phase == WAIT_SIGNED && waited_ns > wait->timeout_ns) {
+        take_signs(mpi);
+        wait->phase = WAIT_EXTENDED;
+        if (all_missing_are_alive(mpi, wait))
+            return STATUS_OK;
+        report_deadline(mpi, wait, true);
+        return STATUS_PEER;
+    } else if (wait->phase == WAIT_EXTENDED && waited_ns > 2 * wait->timeout_ns) {
+        report_deadline(mpi, wait, false);
+        return STATUS_PEER;
+    }
+    return STATUS_OK;
 }
 
 static void pause_between_polls(int64_t waited_ns) {
@@ -174,57 +258,42 @@ static void pause_between_polls(int64_t waited_ns) {
     nanosleep(&pause, NULL);
 }
 
-static enum status wait_all(struct transport_mpi *mpi, const struct transport_scope *scope,
-                            const struct transport_send *sends, int32_t send_count,
-                            struct transport_receive *receives, int32_t receive_count) {
-    bool receive_done[TRANSPORT_RANKS_MAX] = {false}, send_done[TRANSPORT_RANKS_MAX] = {false};
-    int32_t left = send_count + receive_count;
-    int64_t start = clock_now_ns(), first = 0;
-    int64_t deadline = start + (int64_t)mpi->transport.timeout_ms * 1000000;
+/* One look at all requests; *left falls by those that are through. */
+static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, int32_t *left) {
+    int through;
+    int code = MPI_Testsome(wait->receive_count + wait->send_count, mpi->requests, &through,
+                            mpi->finished, mpi->statuses);
+    if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
+        return mpi_failed(mpi, wait->scope, peer_of(wait, 0), code);
+    for (int i = 0; i < through; i++) {
+        int32_t request = mpi->finished[i];
+        if (code == MPI_ERR_IN_STATUS && mpi->statuses[i].MPI_ERROR != MPI_SUCCESS)
+            return mpi_failed(mpi, wait->scope, peer_of(wait, request), mpi->statuses[i].MPI_ERROR);
+        if (request < wait->receive_count)
+            RETURN_IF_ERROR(take(mpi, wait->scope, &wait->receives[request], &mpi->statuses[i]));
+    }
+    *left -= through > 0 ? through : 0;
+    return STATUS_OK;
+}
+
+static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
+    int32_t left = wait->send_count + wait->receive_count, last = left;
+    int64_t first = 0;
     while (left > 0) {
-        int32_t before = left;
-        for (int32_t i = 0; i < receive_count; i++) {
-            int done = 0;
-            MPI_Status status;
-            if (receive_done[i])
-                continue;
-            int code = MPI_Test(&mpi->receives[receives[i].peer].request, &done, &status);
-            if (code != MPI_SUCCESS)
-                return mpi_failed(mpi, scope, receives[i].peer, code);
-            if (!done)
-                continue;
-            receive_done[i] = true;
-            left--;
+        RETURN_IF_ERROR(poll_once(mpi, wait, &left));
+        if (left < last) {
             if (first == 0)
                 first = clock_now_ns();
-            RETURN_IF_ERROR(take(mpi, scope, &receives[i], &status));
-        }
-        for (int32_t i = 0; i < send_count; i++) {
-            int done = 0;
-            if (send_done[i])
-                continue;
-            int code = MPI_Test(&mpi->sends[sends[i].peer].request, &done, MPI_STATUS_IGNORE);
-            if (code != MPI_SUCCESS)
-                return mpi_failed(mpi, scope, sends[i].peer, code);
-            send_done[i] = done != 0;
-            left -= done != 0;
-        }
-        if (left == 0 || left < before)
+            last = left;
             continue;
-        int64_t now = clock_now_ns();
-        if (now > deadline) {
-            report_deadline(mpi, scope, receive_done, receives, receive_count, send_done, sends,
-                            send_count);
-            return STATUS_PEER;
         }
-        pause_between_polls(now - start);
+        int64_t waited = clock_now_ns() - wait->start_ns;
+        RETURN_IF_ERROR(check_deadline(mpi, wait, waited));
+        pause_between_polls(waited);
     }
-    if (mpi->transport.traffic != NULL) {
-        int64_t end = clock_now_ns();
-        if (first == 0)
-            first = end;
-        mpi->transport.traffic->wait_ns += first - start;
-        mpi->transport.traffic->transfer_ns += end - first;
+    if (mpi->transport.traffic != NULL && first > 0) {
+        mpi->transport.traffic->wait_ns += first - wait->start_ns;
+        mpi->transport.traffic->transfer_ns += clock_now_ns() - first;
     }
     return STATUS_OK;
 }
@@ -233,8 +302,15 @@ static enum status mpi_exchange(struct transport *transport, const struct transp
                                 const struct transport_send *sends, int32_t send_count,
                                 struct transport_receive *receives, int32_t receive_count) {
     struct transport_mpi *mpi = self_of(transport);
+    struct wait wait = {.scope = scope,
+                        .sends = sends,
+                        .receives = receives,
+                        .send_count = send_count,
+                        .receive_count = receive_count,
+                        .start_ns = clock_now_ns(),
+                        .timeout_ns = (int64_t)transport->timeout_ms * 1000000};
     RETURN_IF_ERROR(post(mpi, scope, sends, send_count, receives, receive_count));
-    return wait_all(mpi, scope, sends, send_count, receives, receive_count);
+    return wait_all(mpi, &wait);
 }
 
 static enum status mpi_await(struct transport *transport, const struct transport_scope *scope,
@@ -245,7 +321,7 @@ static enum status mpi_await(struct transport *transport, const struct transport
     for (;;) {
         int done;
         MPI_Status status;
-        int code = MPI_Test(&mpi->receives[receive->peer].request, &done, &status);
+        int code = MPI_Test(&mpi->requests[0], &done, &status);
         if (code != MPI_SUCCESS)
             return mpi_failed(mpi, scope, receive->peer, code);
         if (done)
