@@ -23,11 +23,17 @@ struct variant {
 };
 
 static const struct variant variants[] = {
-    {"1", "auto", "contiguous", "0", "512"},     {"2", "a2a-dedup", "contiguous", "0", "512"},
-    {"2", "a2a", "round-robin", "0", "7"},       {"3", "a2a-dedup", "random:5", "0", "512"},
-    {"3", "allgather", "contiguous", "2", "16"}, {"4", "a2a-dedup", "contiguous", "0", "64"},
-    {"4", "a2a", "random:1", "3", "512"},        {"4", "allgather", "round-robin", "0", "512"},
-    {"8", "a2a-dedup", "random:2", "1", "512"},  {"8", "allgather", "contiguous", "0", "33"},    {"4", "hierarchical", "contiguous", "0", "512"},
+    {"1", "auto", "contiguous", "0", "512"},
+    {"2", "a2a-dedup", "contiguous", "0", "512"},
+    {"2", "a2a", "round-robin", "0", "7"},
+    {"3", "a2a-dedup", "random:5", "0", "512"},
+    {"3", "allgather", "contiguous", "2", "16"},
+    {"4", "a2a-dedup", "contiguous", "0", "64"},
+    {"4", "a2a", "random:1", "3", "512"},
+    {"4", "allgather", "round-robin", "0", "512"},
+    {"8", "a2a-dedup", "random:2", "1", "512"},
+    {"8", "allgather", "contiguous", "0", "33"},
+    {"4", "hierarchical", "contiguous", "0", "512"},
 };
 
 struct answer {
