@@ -82,6 +82,8 @@ static void keep_logprobs(struct run *run, const struct engine_token *token) {
 }
 
 static enum status take_token(struct run *run, const struct engine_token *token) {
+    if (token->finish == ENGINE_FAILED)
+        return STATUS_INTERNAL; /* logged where it was seen */
     RETURN_IF_ERROR(token_list_append(&run->output, token->id));
     keep_logprobs(run, token);
     if (run->tokenizer == NULL)

@@ -77,6 +77,17 @@ int32_t engine_running(const struct engine *engine) {
     return engine->running;
 }
 
+int32_t engine_handles(const struct engine *engine) {
+    return engine->request_capacity;
+}
+
+void engine_stats(const struct engine *engine, struct engine_stats *stats) {
+    *stats = (struct engine_stats){.running = engine->running,
+                                   .steps = engine->step,
+                                   .kv_blocks = (int64_t)engine->model.limits.kv_blocks *
+                                                engine->ranks->dp_size};
+}
+
 const struct batch *engine_batch(const struct engine *engine) {
     return &engine->executor.batch;
 }
@@ -491,7 +502,13 @@ static enum status emit_token(struct engine *engine, int32_t handle, const float
                               const struct engine_listener *listener) {
     struct running_request *running = &engine->requests[handle];
     struct engine_token token = {.request = handle, .position = running->token_count};
-    RETURN_IF_ERROR(choose_token(engine, running, logits, &token));
+    if (choose_token(engine, running, logits, &token) != STATUS_OK) {
+        token.id = -1; /* its own failure: the others have their tokens all the same */
+        token.finish = ENGINE_FAILED;
+        running->cancelled = true;
+        listener->token(listener->context, &token);
+        return STATUS_OK;
+    }
     running->tokens[running->token_count++] = token.id;
     if (!running->request.ignore_eos && is_end_token(engine, token.id))
         token.finish = ENGINE_EOS;
@@ -543,21 +560,15 @@ enum status engine_step(struct engine *engine, const struct engine_listener *lis
     plan_step(engine);
     RETURN_IF_ERROR(step_link_share(&engine->link, &engine->plan));
     RETURN_IF_ERROR(execute(engine, listener->observer));
-    enum status status = STATUS_OK;
     for (int32_t i = 0; i < engine->plan.entries; i++) {
         const struct step_entry *entry = &engine->plan.entry[i];
         if (entry->rows == 0)
             continue;
         const float **logits = &engine->rows_of[entry->group * engine->ranks->tp_size];
-        enum status own = finish_rows(engine, entry, logits, listener);
-        if (own == STATUS_OK)
-            continue;
-        /* Its own failure: the others have their tokens all the same. */
-        engine->requests[entry->place].cancelled = true;
-        status = own;
+        RETURN_IF_ERROR(finish_rows(engine, entry, logits, listener));
     }
     free_cancelled(engine);
-    return status;
+    return STATUS_OK;
 }
 
 enum status engine_serve(struct engine *engine, const struct model_observer *observer) {

@@ -1,5 +1,5 @@
-/* The engine: holds the model and the running requests, and turns one step's plan into one forward
- * and one token a request. */
+/* The engine: holds the model and the requests that run or wait, and turns one step's plan into one
+ * forward and one token a request. */
 #ifndef MOEBIUS_RUNTIME_ENGINE_H
 #define MOEBIUS_RUNTIME_ENGINE_H
 
@@ -29,7 +29,12 @@ struct engine_options {
                                   more than the model has is STATUS_BAD_REQUEST then, else
                                   STATUS_USAGE of --max-model-len */
     int32_t requests;          /* at once */
+    int32_t waiting;           /* requests that wait to run at most; 0: as many as run at once */
     int32_t rows;              /* of one step */
+    int64_t kv_tokens; /* positions that the KV cache of each data-parallel group holds; 0: enough
+                          for the longest sequence of every request */
+    bool no_prefix_cache; /* nothing is taken from what earlier requests computed */
+    bool verify_ranks;    /* every step: all ranks have the same plan, block tables and residuals */
     const struct rank_group *ranks;     /* the job; NULL: this process alone */
     enum expert_flow flow;              /* how tokens reach experts on other ranks */
     struct placement_options placement; /* node_of is filled in from ranks */
@@ -55,58 +60,94 @@ int32_t engine_positions(const struct engine *engine); /* longest sequence */
 const struct kernels *engine_kernels(const struct engine *engine);
 const struct model *engine_model(const struct engine *engine);
 
-/* One request, in tokens. The prompt is copied. */
+/* One request, in tokens. The prompt is copied. All 0 but the first five: the defaults. */
 struct engine_request {
     const int32_t *prompt;
     int32_t prompt_count; /* >= 1 */
     struct sampling_params sampling;
-    int32_t max_tokens; /* >= 1 new tokens */
-    int32_t min_tokens; /* end tokens are not produced before */
-    bool ignore_eos;    /* end tokens do not end the request */
-    bool all_logits;    /* the listener wants the logits of every computed position */
+    int32_t max_tokens;         /* >= 1 new tokens; those that the longest sequence has room for */
+    int32_t min_tokens;         /* end tokens are not produced before */
+    bool ignore_eos;            /* end tokens do not end the request */
+    bool all_logits;            /* the listener wants the logits of every computed position */
+    bool prompt_logprobs;       /* the listener wants those of the prompt's tokens but the first */
+    int32_t prompt_logprob_top; /* with as many of the likeliest ids, 0 .. SAMPLING_LOGPROBS_MAX */
+    int32_t priority;           /* lower is sooner */
+    uint64_t client;            /* whom fairness counts it for */
+    int64_t deadline_ns;        /* of clock_now_ns; ends with ENGINE_DEADLINE then. 0: none */
+    int64_t time_limit_ns;      /* the same: ends with ENGINE_TIME_LIMIT. 0: none */
+    bool shares_prompt; /* its prompt is `sibling`'s: n answers to one prompt compute it once */
+    int32_t sibling;    /* handle of a request that has not ended */
 };
 
 enum engine_finish {
-    ENGINE_RUNNING, /* more to come */
-    ENGINE_LENGTH,  /* max_tokens, or the longest sequence, is reached */
-    ENGINE_EOS,     /* an end token of the model */
+    ENGINE_RUNNING,    /* more to come */
+    ENGINE_LENGTH,     /* max_tokens, or the longest sequence, is reached */
+    ENGINE_EOS,        /* an end token of the model */
+    ENGINE_TIME_LIMIT, /* no token; what there is is the answer */
+    ENGINE_DEADLINE,   /* no token; too late */
+    ENGINE_FAILED,     /* no token: no id could be chosen (all NaN, -infinity or banned; logged) */
 };
 
 /* What a step tells about one request. */
 struct engine_token {
-    int32_t request; /* handle */
-    int32_t id;
+    int32_t request;  /* handle */
+    int32_t id;       /* -1: no token, only the finish */
     int32_t position; /* absolute: prompt_count + index */
+    int32_t cached;   /* positions of the prompt that came from the prefix cache */
     enum engine_finish
-        finish; /* not ENGINE_RUNNING: the last token; the handle is free afterwards */
+        finish; /* not ENGINE_RUNNING: the last word; the handle is free afterwards */
     const struct sampler_logprobs *logprobs; /* NULL unless sampling.logprobs >= 0 */
 };
 
+/* Callbacks may submit and cancel. Any may be NULL but `token`. */
 struct engine_listener {
     void (*token)(void *context, const struct engine_token *token);
+    /* The request's first rows are planned: it waits no more. */
+    void (*begun)(void *context, int32_t request);
+    /* Log-probabilities of the prompt's token at `position` >= 1 (request.prompt_logprobs), each
+     * position once, in order, before the first token. */
+    void (*prompt_logprobs)(void *context, int32_t request, int32_t position,
+                            const struct sampler_logprobs *logprobs);
     /* Logits f32 [vocabulary] that were computed at `position` (they choose the token at position +
-     * 1). NULL: not wanted. */
+     * 1): of requests with all_logits, each position once, in order. */
     void (*logits)(void *context, int32_t request, int32_t position, const float *logits);
     const struct model_observer *observer; /* NULL: none; rows of batch `engine_batch` */
     void *context;
 };
 
-/* Admits a request. STATUS_BAD_REQUEST (logged: field, expected, got), STATUS_LIMIT when all places
- * are taken, STATUS_NO_MEMORY. Local. */
+/* Handles are 0 .. engine_handles - 1: so many requests run or wait at most. Local. */
+int32_t engine_handles(const struct engine *engine);
+
+/* Queues a request. STATUS_BAD_REQUEST (logged: field, expected, got), STATUS_LIMIT (not logged)
+ * when as many wait as may, STATUS_NO_MEMORY (logged). Local. */
 enum status engine_submit(struct engine *engine, const struct engine_request *request,
                           int32_t *handle);
 
-/* Ends a request early (stop string, disconnect); its place is free after the step in progress, or
- * at the start of the next. Also from inside listener.token. Local. */
+/* Ends a request at once (stop string, disconnect): it says nothing more, its blocks and its handle
+ * are free. Also from inside a callback. Local. */
 void engine_cancel(struct engine *engine, int32_t handle);
 
-/* Requests that are running. */
+/* Requests that run or wait; 0: a step would do nothing. Local. */
 int32_t engine_running(const struct engine *engine);
 
+/* Counters since the start, and where things stand. */
+struct engine_stats {
+    int32_t running, waiting;                       /* requests */
+    int64_t steps, rows;                            /* run so far */
+    int64_t prompt_tokens, generation_tokens;       /* computed rows of prompts; produced tokens */
+    int64_t preemptions;                            /* requests that had to give their blocks up */
+    int64_t prefix_query_tokens, prefix_hit_tokens; /* of prompts, and found in the cache */
+    int64_t kv_blocks, kv_blocks_used,
+        kv_blocks_cached; /* of KV_BLOCK_TOKENS positions, all groups:
+                             in all, held, free but with content */
+};
+void engine_stats(const struct engine *engine, struct engine_stats *stats);
+
 /* One step: a forward of up to `rows` rows (every decoding request one, prompts in chunks with what
- * is left), one token for each request whose prompt is through. Nothing is allocated.
- * STATUS_INTERNAL when a row has no finite logit (logged): that request ends without a token, the
- * others go on. Local. */
+ * is left), one token for each request whose prompt is through. Nothing is allocated. A request for
+ * which no id can be chosen ends alone (ENGINE_FAILED). STATUS_PEER: a rank is lost;
+ * STATUS_INTERNAL (logged): ranks are not of one mind. After either the engine can only be
+ * destroyed. Collective. */
 enum status engine_step(struct engine *engine, const struct engine_listener *listener);
 
 /* The batch of the step in progress, for observers. */

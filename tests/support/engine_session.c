@@ -22,6 +22,11 @@ static void take_token(void *context, const struct engine_token *token) {
         violation(session, "a token, but it does not run", token->request);
         return;
     }
+    if (token->finish == ENGINE_FAILED) {
+        stream->finish = ENGINE_FAILED;
+        end_stream(session, token->request);
+        return;
+    }
     if (token->position != stream->prompt_count + stream->count)
         violation(session, "a wrong position", token->request);
     if (token->id < 0 || token->id >= engine_spec(session->engine)->vocabulary)
