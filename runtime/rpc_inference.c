@@ -1,0 +1,195 @@
+/* The methods of the public port: which handler has which path, and those that answer at once. */
+#include "runtime/rpc_inference.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/rpc_arena.h"
+#include "runtime/rpc_generate.h"
+#include "runtime/rpc_generate_request.h"
+#include "runtime/rpc_message.h"
+
+/* The pieces of ids as messages: borrowed from the tokenizer. */
+static bool list_pieces(const struct generation_service *service, struct rpc_call *call,
+                        const struct token_list *ids, Moebius__V1__TokenizeResponse *response) {
+    size_t count = (size_t)ids->count;
+    response->pieces = rpc_arena_take(rpc_call_arena(call), count * sizeof *response->pieces);
+    if (response->pieces == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        size_t length;
+        const char *bytes = generation_service_token_bytes(service, ids->ids[i], &length);
+        uint8_t *copy = rpc_arena_take(rpc_call_arena(call), length);
+        if (copy == NULL)
+            return false;
+        memcpy(copy, bytes, length);
+        response->pieces[i] = (ProtobufCBinaryData){length, copy};
+    }
+    response->n_pieces = count;
+    return true;
+}
+
+static void on_tokenize(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
+    const Moebius__V1__TokenizeRequest *wire = (const void *)rpc_message_unpack(
+        call, &moebius__v1__tokenize_request__descriptor, data, size);
+    if (wire == NULL)
+        return;
+    struct token_list ids = {0};
+    struct generation_message message = {.retry_after_ms = 0};
+    enum generation_error error = generation_service_tokenize(
+        context, wire->text.data != NULL ? (const char *)wire->text.data : "", wire->text.len,
+        wire->add_special_tokens, &ids, &message);
+    if (error == GENERATION_ERROR_NONE) {
+        Moebius__V1__TokenizeResponse response = MOEBIUS__V1__TOKENIZE_RESPONSE__INIT;
+        response.n_ids = (size_t)ids.count;
+        response.ids = (uint32_t *)ids.ids;
+        if (!wire->pieces || ids.count == 0 || list_pieces(context, call, &ids, &response))
+            rpc_message_reply(call, &response.base);
+        else
+            rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED,
+                            "pieces: expected fewer, got more than one answer may hold");
+    } else {
+        rpc_generate_refuse(call, error, &message);
+    }
+    token_list_deinit(&ids);
+}
+
+static enum generation_error list_bytes(const struct generation_service *service,
+                                        const int32_t *ids, int32_t count,
+                                        struct text_buffer *raw) {
+    for (int32_t i = 0; i < count; i++) {
+        size_t length;
+        const char *bytes = generation_service_token_bytes(service, ids[i], &length);
+        if (text_buffer_append(raw, bytes, length) != STATUS_OK)
+            return GENERATION_ERROR_INTERNAL;
+    }
+    return GENERATION_ERROR_NONE;
+}
+
+static void on_detokenize(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
+    const Moebius__V1__DetokenizeRequest *wire = (const void *)rpc_message_unpack(
+        call, &moebius__v1__detokenize_request__descriptor, data, size);
+    if (wire == NULL)
+        return;
+    const int32_t *ids;
+    struct text_buffer text = {0}, raw = {0};
+    struct generation_message message = {.text = "the server is out of memory"};
+    enum generation_error error = rpc_generate_request_ids(wire->ids, wire->n_ids, "ids",
+                                                           rpc_call_arena(call), &ids, &message);
+    if (error == GENERATION_ERROR_NONE)
+        error = generation_service_detokenize(context, ids, (int32_t)wire->n_ids,
+                                              wire->keep_special_tokens, &text, &message);
+    if (error == GENERATION_ERROR_NONE)
+        error = list_bytes(context, ids, (int32_t)wire->n_ids, &raw);
+    if (error == GENERATION_ERROR_NONE) {
+        Moebius__V1__DetokenizeResponse response = MOEBIUS__V1__DETOKENIZE_RESPONSE__INIT;
+        response.text = (ProtobufCBinaryData){text.length, (uint8_t *)text.data};
+        response.raw = (ProtobufCBinaryData){raw.length, (uint8_t *)raw.data};
+        rpc_message_reply(call, &response.base);
+    } else {
+        rpc_generate_refuse(call, error, &message);
+    }
+    text_buffer_deinit(&text);
+    text_buffer_deinit(&raw);
+}
+
+/* A string of our own in a message that is packed before it could change. */
+static ProtobufCBinaryData borrow(const char *text) {
+    ProtobufCBinaryData bytes = {text != NULL ? strlen(text) : 0, NULL};
+    memcpy(&bytes.data, &text, sizeof text); /* the member is not const, but only read */
+    return bytes;
+}
+
+static void describe_model(const struct generation_service_options *options,
+                           Moebius__V1__GetModelInfoResponse *info) {
+    const struct model_spec *spec = options->spec;
+    info->model = borrow(options->model_names[0]);
+    info->architecture = borrow(spec->family);
+    info->dtype = borrow(options->dtype);
+    info->vocab_size = (uint32_t)spec->vocabulary;
+    info->max_context = (uint32_t)options->positions;
+    info->layers = (uint32_t)spec->layers;
+    info->hidden_size = (uint32_t)spec->hidden;
+    info->experts = (uint32_t)spec->moe.router.experts;
+    info->experts_per_token = (uint32_t)spec->moe.router.top_k;
+    info->shared_experts = spec->moe.shared_intermediate > 0 ? 1 : 0;
+    if (spec->bos_id >= 0) {
+        info->optional_bos_token_id_case =
+            MOEBIUS__V1__GET_MODEL_INFO_RESPONSE__OPTIONAL_BOS_TOKEN_ID_BOS_TOKEN_ID;
+        info->bos_token_id = (uint32_t)spec->bos_id;
+    }
+}
+
+static void on_model_info(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
+    const Moebius__V1__GetModelInfoRequest *wire = (const void *)rpc_message_unpack(
+        call, &moebius__v1__get_model_info_request__descriptor, data, size);
+    if (wire == NULL)
+        return;
+    const struct generation_service_options *options = generation_service_options(context);
+    bool is_served = wire->model.len == 0;
+    for (int32_t i = 0; i < options->model_name_count && !is_served; i++)
+        is_served = strlen(options->model_names[i]) == wire->model.len &&
+                    memcmp(options->model_names[i], wire->model.data, wire->model.len) == 0;
+    if (!is_served) {
+        char text[256];
+        snprintf(text, sizeof text, "model: expected %s, got another name",
+                 options->model_names[0]);
+        rpc_call_finish(call, RPC_NOT_FOUND, text);
+        return;
+    }
+    uint32_t moe_layers[MODEL_LAYERS_MAX], eos_ids[MODEL_EOS_IDS_MAX];
+    Moebius__V1__GetModelInfoResponse info = MOEBIUS__V1__GET_MODEL_INFO_RESPONSE__INIT;
+    describe_model(options, &info);
+    info.moe_layers = moe_layers;
+    info.eos_token_ids = eos_ids;
+    for (int32_t i = 0; i < options->spec->layers; i++)
+        if (options->spec->layer[i].moe)
+            moe_layers[info.n_moe_layers++] = (uint32_t)i;
+    for (int32_t i = 0; i < options->spec->eos_count; i++)
+        eos_ids[info.n_eos_token_ids++] = (uint32_t)options->spec->eos_ids[i];
+    rpc_message_reply(call, &info.base);
+}
+
+static void on_abort(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
+    const Moebius__V1__AbortRequest *wire =
+        (const void *)rpc_message_unpack(call, &moebius__v1__abort_request__descriptor, data, size);
+    if (wire == NULL)
+        return;
+    Moebius__V1__AbortResponse response = MOEBIUS__V1__ABORT_RESPONSE__INIT;
+    for (size_t i = 0; i < wire->n_request_ids; i++) {
+        const char *id;
+        struct generation_message message;
+        enum generation_error error = rpc_generate_request_text(
+            &wire->request_ids[i], "request_ids", rpc_call_arena(call), &id, &message);
+        if (error != GENERATION_ERROR_NONE) {
+            rpc_generate_refuse(call, error, &message);
+            return;
+        }
+        if (id != NULL)
+            response.aborted += (uint32_t)generation_service_abort(context, id);
+    }
+    rpc_message_reply(call, &response.base);
+}
+
+enum status rpc_inference_register(struct generation_service *service, struct rpc_server *server) {
+    const struct rpc_method methods[] = {
+        {.path = "/moebius.v1.Inference/Generate",
+         .context = service,
+         .on_message = rpc_generate_whole,
+         .on_cancel = rpc_generate_on_cancel},
+        {.path = "/moebius.v1.Inference/GenerateStream",
+         .context = service,
+         .on_message = rpc_generate_stream,
+         .on_cancel = rpc_generate_on_cancel,
+         .on_writable = rpc_generate_on_writable},
+        {.path = "/moebius.v1.Inference/Tokenize", .context = service, .on_message = on_tokenize},
+        {.path = "/moebius.v1.Inference/Detokenize",
+         .context = service,
+         .on_message = on_detokenize},
+        {.path = "/moebius.v1.Inference/GetModelInfo",
+         .context = service,
+         .on_message = on_model_info},
+        {.path = "/moebius.v1.Inference/Abort", .context = service, .on_message = on_abort},
+    };
+    return rpc_server_register(server, methods, sizeof methods / sizeof methods[0]);
+}
