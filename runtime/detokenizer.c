@@ -22,6 +22,11 @@ void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *t
                                         .strip_left = tokenizer->decode.strip_count};
 }
 
+void detokenizer_follow(struct detokenizer *detokenizer) {
+    detokenizer->has_token = true;
+    detokenizer->strip_left = 0;
+}
+
 /* Every byte may become U+FFFD, the pending ones too; and a space may come before. */
 size_t detokenizer_delta_bytes_max(const struct tokenizer *tokenizer) {
     return 3 * (tokenizer->decode.piece_bytes_max + 4) + 1;

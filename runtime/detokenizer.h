@@ -27,6 +27,10 @@ struct detokenizer {
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer,
                       bool skip_special);
 
+/* The text continues another (a prompt): nothing is stripped at its start. Before the first push.
+ * Local. */
+void detokenizer_follow(struct detokenizer *detokenizer);
+
 /* The most bytes that one call may write. Local. */
 size_t detokenizer_delta_bytes_max(const struct tokenizer *tokenizer);
 

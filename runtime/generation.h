@@ -42,9 +42,9 @@ struct generation_choice {
     int32_t *ids;                        /* [max_tokens] */
     struct generation_logprob *logprobs; /* [max_tokens], NULL: not wanted */
     struct sampler_logprob *tops;        /* [max_tokens * sampling.logprobs] */
-    int64_t first_token_ns, last_token_ns;
-    _Atomic int32_t published; /* tokens in ids; grows only */
-    _Atomic int32_t finish;    /* enum generation_finish; set once, behind the last token */
+    int64_t first_token_ns;
+    int64_t last_token_ns;     /* changes with every token: to be read after the finish only */
+    _Atomic uint64_t progress; /* tokens in ids and enum generation_finish, see generation_read */
     /* Written by the network thread. */
     atomic_bool cancelled;
     uint64_t seed;
@@ -101,11 +101,22 @@ uint64_t generation_seed(uint64_t seed, int32_t index);
 
 /* ---- engine thread ---- */
 
-/* Adds a token (room is there: the engine ends at max_tokens) and publishes it. */
-void generation_publish(struct generation *generation, int32_t choice, int32_t id,
-                        const struct sampler_logprobs *logprobs, int64_t now_ns);
+/* Adds a token (room is there: the engine ends at max_tokens) and publishes it, with the finish if
+ * it is the last (else GENERATION_RUNNING). */
+struct generation_token {
+    int32_t id;
+    enum generation_finish finish;
+    const struct sampler_logprobs *logprobs; /* NULL: not wanted */
+    int64_t now_ns;
+};
+void generation_publish(struct generation *generation, int32_t choice,
+                        const struct generation_token *token);
 
-/* Says that a choice brings no more tokens and why. */
+/* The log-probabilities of the prompt's token at `position`; before any choice's first token. */
+void generation_set_prompt_logprob(struct generation *generation, int32_t position,
+                                   const struct sampler_logprobs *logprobs);
+
+/* Says that a choice brings no more tokens, and why. */
 void generation_end(struct generation *generation, int32_t choice, enum generation_finish finish);
 
 /* Puts it on the list, once however often it changes before it is taken. After a call with `done`
@@ -123,6 +134,14 @@ void generation_list_deinit(struct generation_list *list);
 /* Everything that changed, oldest change first, linked by next_listed; NULL: nothing. Each must be
  * given to generation_unlist before it is read. */
 struct generation *generation_list_take(struct generation_list *list);
+
+/* How many tokens of a choice there are, and whether and how it has finished: a pair that belongs
+ * together. */
+struct generation_progress {
+    int32_t tokens;
+    enum generation_finish finish;
+};
+struct generation_progress generation_read(const struct generation_choice *choice);
 
 /* From here on a new change lists it again. Returns whether the engine is done with it: then all is
  * published, and it may be destroyed. Read next_listed before. */

@@ -6,87 +6,12 @@
 #ifndef MOEBIUS_RUNTIME_GENERATION_SERVICE_H
 #define MOEBIUS_RUNTIME_GENERATION_SERVICE_H
 
-#include "runtime/chat_template.h"
 #include "runtime/engine_loop.h"
-#include "runtime/generation.h"
+#include "runtime/generation_request.h"
 #include "runtime/metrics.h"
-#include "runtime/tokenizer.h"
 
 struct generation_service;
 struct generation_call; /* one open request; valid until done, error or cancel */
-
-/* Why a request is not answered, by what a client can do about it. */
-enum generation_error {
-    GENERATION_ERROR_NONE,
-    GENERATION_ERROR_INVALID,     /* gRPC INVALID_ARGUMENT,   HTTP 400: change the request */
-    GENERATION_ERROR_NOT_FOUND,   /* gRPC NOT_FOUND,          HTTP 404: another model's name */
-    GENERATION_ERROR_UNSUPPORTED, /* gRPC UNIMPLEMENTED,      HTTP 501 */
-    GENERATION_ERROR_FULL,        /* gRPC RESOURCE_EXHAUSTED, HTTP 429: later; see retry_after_ms */
-    GENERATION_ERROR_UNAVAILABLE, /* gRPC UNAVAILABLE,        HTTP 503: draining, a rank is lost */
-    GENERATION_ERROR_DEADLINE,    /* gRPC DEADLINE_EXCEEDED,  HTTP 504 */
-    GENERATION_ERROR_INTERNAL,    /* gRPC INTERNAL,           HTTP 500 */
-};
-
-/* One line, for the client: field, expected, got. */
-struct generation_message {
-    char text[512];
-    int32_t retry_after_ms; /* of GENERATION_ERROR_FULL */
-};
-
-/* ---- requests ---- */
-
-/* Which sampling fields the client gave; the others are the model's own defaults
- * (generation_config.json), or off. */
-enum generation_given {
-    GENERATION_GIVEN_TEMPERATURE = 1,
-    GENERATION_GIVEN_TOP_K = 2,
-    GENERATION_GIVEN_TOP_P = 4,
-    GENERATION_GIVEN_MIN_P = 8,
-    GENERATION_GIVEN_REPETITION_PENALTY = 16,
-    GENERATION_GIVEN_SEED = 32, /* else one is drawn, and told */
-};
-
-/* Start from generation_request_default. Everything is copied by generation_service_submit. */
-struct generation_request {
-    const char *request_id; /* NULL or empty: one is made */
-    const char *model;      /* NULL or empty: the only one */
-    /* The prompt: exactly one of text, ids, chat. */
-    const char *text; /* UTF-8 */
-    size_t text_bytes;
-    const int32_t *ids;
-    int32_t id_count;
-    const struct chat_input *chat;
-    bool plain_prompt;              /* text: add no special tokens (BOS) */
-    int32_t truncate_prompt_tokens; /* keeps the last N; 0: off */
-    /* Sampling. sampling.logprobs: likeliest ids wanted beside each token; -1: none at all. */
-    uint32_t given; /* sum of enum generation_given */
-    struct sampling_params sampling;
-    int32_t n;
-    /* Ends. */
-    int32_t max_tokens; /* 0: as many as fit */
-    int32_t min_tokens;
-    const char *const *stop; /* [stop_count], UTF-8, NUL-terminated */
-    int32_t stop_count;
-    const int32_t *stop_ids; /* [stop_id_count] */
-    int32_t stop_id_count;
-    bool ignore_eos;
-    bool include_stop;   /* the stop string, or the stop token's text, is part of the text */
-    int64_t deadline_ns; /* clock_now_ns; 0: none. Ends with GENERATION_ERROR_DEADLINE */
-    int64_t
-        time_limit_ns; /* from now; 0: none. Ends with GENERATION_TIME_LIMIT and what there is */
-    /* Output. */
-    bool no_text; /* ids only */
-    bool echo;    /* the prompt's text comes first */
-    bool keep_special_tokens;
-    int32_t prompt_logprobs; /* likeliest ids for each prompt token; -1: none at all */
-    int32_t stream_interval; /* tokens that a delta waits for; 0, 1: none. The first and the last
-                                come at once */
-    /* Scheduling. */
-    int32_t priority; /* smaller is sooner */
-    uint64_t client;  /* a hash of who asks, for fairness; 0: unknown */
-};
-
-struct generation_request generation_request_default(void);
 
 /* ---- answers ---- */
 
@@ -183,24 +108,18 @@ const char *generation_service_token_bytes(const struct generation_service *serv
 
 struct generation_service_options {
     struct engine_loop *loop; /* borrowed, like all of these */
-    const struct model_spec *spec;
-    const struct tokenizer *tokenizer;
-    const struct chat_template *chat; /* NULL: the model has none */
     struct metrics *metrics;
-    const char *const *model_names; /* [model_name_count]: what clients may call it; the first is
-                                       told */
-    int32_t model_name_count;
-    int32_t positions;       /* longest sequence */
-    int32_t sequences;       /* choices open at once, running and waiting */
-    const char *dtype;       /* "bfloat16", for those who ask */
-    bool no_model_defaults;  /* --generation-config none */
-    int64_t step_overdue_ns; /* a step that takes longer is a sign of a lost rank */
+    struct generation_request_limits limits; /* model_names: the first is told */
+    const char *dtype;                       /* "bfloat16", for those who ask */
+    int64_t step_overdue_ns;                 /* a step that takes longer: STALLED */
 };
 
 /* STATUS_NO_MEMORY (logged). Local. */
 enum status generation_service_create(const struct generation_service_options *options,
                                       struct generation_service **service);
-void generation_service_destroy(struct generation_service *service); /* NULL allowed */
+
+/* After engine_loop_run has returned; what is still open is cancelled. NULL allowed. */
+void generation_service_destroy(struct generation_service *service);
 
 /* Readable when generation_service_poll has something to do. */
 int generation_service_event_fd(const struct generation_service *service);
@@ -223,6 +142,9 @@ void generation_service_resume(struct generation_service *service);
 
 /* Requests that are not done. */
 int32_t generation_service_open(const struct generation_service *service);
+
+/* Whether the engine is done with everything, what was cancelled too. */
+bool generation_service_is_idle(const struct generation_service *service);
 
 const struct generation_service_options *
 generation_service_options(const struct generation_service *service);

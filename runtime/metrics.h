@@ -44,7 +44,8 @@ enum metrics_gauge {
 
 enum metrics_histogram {
     METRICS_TIME_TO_FIRST_TOKEN,
-    METRICS_TIME_PER_OUTPUT_TOKEN, /* between two tokens of a choice */
+    METRICS_INTER_TOKEN_LATENCY,           /* between two tokens of a choice */
+    METRICS_REQUEST_TIME_PER_OUTPUT_TOKEN, /* the mean of it, once a choice */
     METRICS_E2E_REQUEST_LATENCY,
     METRICS_REQUEST_QUEUE_TIME,
     METRICS_REQUEST_PREFILL_TIME,
@@ -90,7 +91,9 @@ void metrics_set_rank(struct metrics *metrics, int32_t rank, const struct metric
 void metrics_get_rank(const struct metrics *metrics, int32_t rank, struct metrics_rank *accounts);
 int32_t metrics_ranks(const struct metrics *metrics);
 
-/* Appends everything in Prometheus' text format (version 0.0.4). STATUS_NO_MEMORY. */
-enum status metrics_write(const struct metrics *metrics, struct text_buffer *out);
+/* Appends everything in Prometheus' text format (version 0.0.4), each line with the label
+ * model_name as vLLM's have it. STATUS_NO_MEMORY. */
+enum status metrics_write(const struct metrics *metrics, const char *model_name,
+                          struct text_buffer *out);
 
 #endif

@@ -102,12 +102,12 @@ static ProtobufCBinaryData borrow(const char *text) {
 
 static void describe_model(const struct generation_service_options *options,
                            Moebius__V1__GetModelInfoResponse *info) {
-    const struct model_spec *spec = options->spec;
-    info->model = borrow(options->model_names[0]);
+    const struct model_spec *spec = options->limits.spec;
+    info->model = borrow(options->limits.model_names[0]);
     info->architecture = borrow(spec->family);
     info->dtype = borrow(options->dtype);
     info->vocab_size = (uint32_t)spec->vocabulary;
-    info->max_context = (uint32_t)options->positions;
+    info->max_context = (uint32_t)options->limits.positions;
     info->layers = (uint32_t)spec->layers;
     info->hidden_size = (uint32_t)spec->hidden;
     info->experts = (uint32_t)spec->moe.router.experts;
@@ -127,13 +127,13 @@ static void on_model_info(void *context, struct rpc_call *call, const uint8_t *d
         return;
     const struct generation_service_options *options = generation_service_options(context);
     bool is_served = wire->model.len == 0;
-    for (int32_t i = 0; i < options->model_name_count && !is_served; i++)
-        is_served = strlen(options->model_names[i]) == wire->model.len &&
-                    memcmp(options->model_names[i], wire->model.data, wire->model.len) == 0;
+    for (int32_t i = 0; i < options->limits.model_name_count && !is_served; i++)
+        is_served = strlen(options->limits.model_names[i]) == wire->model.len &&
+                    memcmp(options->limits.model_names[i], wire->model.data, wire->model.len) == 0;
     if (!is_served) {
         char text[256];
         snprintf(text, sizeof text, "model: expected %s, got another name",
-                 options->model_names[0]);
+                 options->limits.model_names[0]);
         rpc_call_finish(call, RPC_NOT_FOUND, text);
         return;
     }
@@ -142,11 +142,11 @@ static void on_model_info(void *context, struct rpc_call *call, const uint8_t *d
     describe_model(options, &info);
     info.moe_layers = moe_layers;
     info.eos_token_ids = eos_ids;
-    for (int32_t i = 0; i < options->spec->layers; i++)
-        if (options->spec->layer[i].moe)
+    for (int32_t i = 0; i < options->limits.spec->layers; i++)
+        if (options->limits.spec->layer[i].moe)
             moe_layers[info.n_moe_layers++] = (uint32_t)i;
-    for (int32_t i = 0; i < options->spec->eos_count; i++)
-        eos_ids[info.n_eos_token_ids++] = (uint32_t)options->spec->eos_ids[i];
+    for (int32_t i = 0; i < options->limits.spec->eos_count; i++)
+        eos_ids[info.n_eos_token_ids++] = (uint32_t)options->limits.spec->eos_ids[i];
     rpc_message_reply(call, &info.base);
 }
 

@@ -3,6 +3,7 @@
 #include "kernels/base/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +13,8 @@ static struct {
     enum log_level level;
     int32_t rank;
 } log_settings = {.level = LOG_LEVEL_INFO, .rank = 0};
+
+static _Thread_local struct log_diverted *log_diverted_to;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
 
@@ -42,22 +45,43 @@ static void escape_controls(char *text, size_t size) {
             text[i] = '?';
 }
 
+void log_divert_begin(struct log_diverted *diverted) {
+    diverted->text[0] = '\0';
+    log_diverted_to = diverted;
+}
+
+void log_divert_end(void) {
+    log_diverted_to = NULL;
+}
+
+/* Whether the line has gone elsewhere. */
+static bool diverted(enum log_level level, const char *text) {
+    if (log_diverted_to == NULL || level != LOG_LEVEL_ERROR)
+        return false;
+    if (log_diverted_to->text[0] == '\0')
+        snprintf(log_diverted_to->text, sizeof log_diverted_to->text, "%.*s",
+                 (int)sizeof log_diverted_to->text - 1, text);
+    return true;
+}
+
 void log_write(enum log_level level, const char *file, int line, const char *format, ...) {
     if (level > log_settings.level)
         return;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    struct tm local;
-    localtime_r(&now.tv_sec, &local);
-    char clock_text[32];
-    strftime(clock_text, sizeof clock_text, "%H:%M:%S", &local);
-
     char text[2048];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     escape_controls(text, sizeof text);
+    if (diverted(level, text))
+        return;
+
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct tm local;
+    localtime_r(&now.tv_sec, &local);
+    char clock_text[32];
+    strftime(clock_text, sizeof clock_text, "%H:%M:%S", &local);
 
     const char *slash = strrchr(file, '/');
     char out[2304];

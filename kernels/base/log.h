@@ -32,6 +32,16 @@ int log_level_parse(const char *name, enum log_level *level);
 void log_write(enum log_level level, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* A place for this thread's next error lines instead of stderr: for input that a client sent, whose
+ * error is an answer to that client. The first line is kept, without time and place. */
+struct log_diverted {
+    char text[512]; /* "": nothing was logged */
+};
+
+/* From here to log_divert_end (no nesting) this thread's LOG_ERROR lines go to *diverted. Local. */
+void log_divert_begin(struct log_diverted *diverted);
+void log_divert_end(void);
+
 #define LOG_ERROR(...) log_write(LOG_LEVEL_ERROR, __FILE__, __LINE__, __VA_ARGS__)
 #define LOG_WARN(...) log_write(LOG_LEVEL_WARN, __FILE__, __LINE__, __VA_ARGS__)
 #define LOG_INFO(...) log_write(LOG_LEVEL_INFO, __FILE__, __LINE__, __VA_ARGS__)
