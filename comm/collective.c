@@ -97,45 +97,75 @@ static int64_t slice_elements(const struct collective_rows *rows, int32_t member
 }
 
 int64_t collective_scratch_bytes(int32_t members, int32_t rows, int32_t columns) {
-    /* All rows once to send, and every member's share of the own slice to receive; a slice is at
-     * most all rows. */
+    /* All rows once in another order, and every member's share of the own slice to receive; a slice
+     * is at most all rows. */
     return (int64_t)sizeof(float) * rows * columns * (1 + members);
+}
+
+/* The rows of one member's slice, one after another: where they stand if rows are in order, else
+ * gathered in scratch. */
+static const float *share_of(const struct collective_rows *rows, int32_t member, const float *all) {
+    int64_t first = (int64_t)rows->slices[member] * rows->columns;
+    if (rows->order == NULL)
+        return all + first;
+    float *share = (float *)rows->scratch + first;
+    for (int32_t place = rows->slices[member]; place < rows->slices[member + 1]; place++)
+        memcpy((float *)rows->scratch + (int64_t)place * rows->columns,
+               all + (int64_t)row_at(rows, place) * rows->columns,
+               (size_t)rows->columns * sizeof(float));
+    return share;
+}
+
+/* Receives from every other member what the slices say; a message of another length is no part of a
+ * sum. Members with nothing to send or to get are not talked to. */
+static enum status swap_rows(const struct collective_group *group,
+                             const struct transport_scope *scope, struct transport_send *sends,
+                             struct transport_receive *receives) {
+    int32_t send_count = 0, receive_count = 0;
+    for (int32_t member = 0; member < group->count; member++) {
+        if (member == group->self)
+            continue;
+        sends[member].peer = receives[member].peer = group->members[member];
+        if (sends[member].bytes > 0)
+            sends[send_count++] = sends[member];
+        if (receives[member].capacity > 0)
+            receives[receive_count++] = receives[member];
+    }
+    RETURN_IF_ERROR(
+        transport_exchange(group->transport, scope, sends, send_count, receives, receive_count));
+    for (int32_t i = 0; i < receive_count; i++)
+        if (receives[i].bytes != receives[i].capacity)
+            return transport_garbled(group->transport, scope, receives[i].peer, receives[i].bytes);
+    return STATUS_OK;
 }
 
 enum status collective_reduce_scatter(const struct collective_group *group,
                                       const struct transport_scope *scope,
                                       const struct collective_rows *rows, const float *partial,
                                       float *out) {
-    size_t row_bytes = (size_t)rows->columns * sizeof(float);
     struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
     struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    float *outgoing = rows->scratch, *incoming[TRANSPORT_RANKS_MAX] = {NULL};
-    float *next = outgoing + (int64_t)rows->rows * rows->columns;
+    const float *incoming[TRANSPORT_RANKS_MAX] = {NULL};
+    float *next = (float *)rows->scratch + (int64_t)rows->rows * rows->columns;
     int64_t own = slice_elements(rows, group->self);
-    int32_t count = 0;
     ASSERT(group->count >= 1);
     for (int32_t member = 0; member < group->count; member++) {
-        float *share = outgoing + (int64_t)rows->slices[member] * rows->columns;
-        for (int32_t place = rows->slices[member]; place < rows->slices[member + 1]; place++)
-            memcpy(outgoing + (int64_t)place * rows->columns,
-                   partial + (int64_t)row_at(rows, place) * rows->columns, row_bytes);
+        const float *share = share_of(rows, member, partial);
         incoming[member] = member == group->self ? share : next;
         if (member == group->self)
             continue;
-        int64_t bytes = slice_elements(rows, member) * (int64_t)sizeof(float);
-        sends[count] =
-            (struct transport_send){.peer = group->members[member], .data = share, .bytes = bytes};
-        receives[count] = (struct transport_receive){.peer = group->members[member],
-                                                     .buffer = next,
-                                                     .capacity = own * (int64_t)sizeof(float)};
+        sends[member].data = share;
+        sends[member].bytes = slice_elements(rows, member) * (int64_t)sizeof(float);
+        receives[member].buffer = next;
+        receives[member].capacity = own * (int64_t)sizeof(float);
         next += own;
-        count++;
     }
-    RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
-    for (int64_t i = 0; i < own; i++) {
-        out[i] = incoming[0][i]; // NOLINT(clang-analyzer-core.NullDereference): count >= 1 fills it
-        for (int32_t member = 1; member < group->count; member++)
-            out[i] += incoming[member][i]; // NOLINT(clang-analyzer-core.NullDereference)
+    RETURN_IF_ERROR(swap_rows(group, scope, sends, receives));
+    memcpy(out, incoming[0], (size_t)own * sizeof(float));
+    for (int32_t member = 1; member < group->count; member++) {
+        const float *from = incoming[member];
+        for (int64_t i = 0; i < own; i++)
+            out[i] += from[i]; // NOLINT(clang-analyzer-core.NullDereference): all are set above
     }
     return STATUS_OK;
 }
@@ -147,29 +177,20 @@ enum status collective_all_gather(const struct collective_group *group,
     size_t row_bytes = (size_t)rows->columns * sizeof(float);
     struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
     struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    float *incoming = rows->scratch;
-    int32_t count = 0;
+    float *incoming = rows->order == NULL ? full : rows->scratch;
+    int64_t own = slice_elements(rows, group->self) * (int64_t)sizeof(float);
     for (int32_t member = 0; member < group->count; member++) {
-        if (member == group->self)
-            continue;
-        sends[count] = (struct transport_send){.peer = group->members[member],
-                                               .data = slice,
-                                               .bytes = slice_elements(rows, group->self) *
-                                                        (int64_t)sizeof(float)};
-        receives[count] = (struct transport_receive){
-            .peer = group->members[member],
-            .buffer = incoming + (int64_t)rows->slices[member] * rows->columns,
-            .capacity = slice_elements(rows, member) * (int64_t)sizeof(float)};
-        count++;
+        sends[member].data = slice;
+        sends[member].bytes = own;
+        receives[member].buffer = incoming + (int64_t)rows->slices[member] * rows->columns;
+        receives[member].capacity = slice_elements(rows, member) * (int64_t)sizeof(float);
     }
-    RETURN_IF_ERROR(transport_exchange(group->transport, scope, sends, count, receives, count));
-    for (int32_t member = 0; member < group->count; member++)
-        for (int32_t place = rows->slices[member]; place < rows->slices[member + 1]; place++) {
-            const float *from =
-                member == group->self
-                    ? slice + (int64_t)(place - rows->slices[member]) * rows->columns
-                    : incoming + (int64_t)place * rows->columns;
-            memcpy(full + (int64_t)row_at(rows, place) * rows->columns, from, row_bytes);
-        }
+    float *home = incoming + (int64_t)rows->slices[group->self] * rows->columns;
+    if (own > 0 && home != slice)
+        memcpy(home, slice, (size_t)own);
+    RETURN_IF_ERROR(swap_rows(group, scope, sends, receives));
+    for (int32_t place = 0; rows->order != NULL && place < rows->rows; place++)
+        memcpy(full + (int64_t)rows->order[place] * rows->columns,
+               incoming + (int64_t)place * rows->columns, row_bytes);
     return STATUS_OK;
 }

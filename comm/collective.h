@@ -40,7 +40,7 @@ enum status collective_agree(const struct collective_group *group,
 /* Rows of `columns` f32. partial: [rows][columns], this member's partial sums of all rows. Row r
  * belongs to the member whose slice holds it: slices[i] .. slices[i+1]-1 in the order given by
  * `order` (order[p] = row at place p; NULL: identity). out: the own slice, in order, = sum over
- * members in rank order, f32. Never a ring. scratch: see
+ * members in rank order, f32. Never a ring. Nothing is sent of or to an empty slice. scratch: see
  * collective_scratch_bytes. Collective. */
 struct collective_rows {
     int32_t rows, columns;
@@ -55,7 +55,7 @@ enum status collective_reduce_scatter(const struct collective_group *group,
                                       float *out);
 
 /* The way back: `slice` is the own slice in order; full gets all rows, each at its own row number.
- * Collective. */
+ * `slice` may be where it goes when `order` is NULL. Collective. */
 enum status collective_all_gather(const struct collective_group *group,
                                   const struct transport_scope *scope,
                                   const struct collective_rows *rows, const float *slice,

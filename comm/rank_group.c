@@ -71,8 +71,23 @@ enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct ran
     return status;
 }
 
-static bool is_possible(const struct rank_group *group, int32_t tp) {
-    return tp >= 1 && tp <= group->size && group->size % tp == 0;
+static enum status refuse_shape(const struct rank_group *group, int32_t tp, int32_t dp) {
+    int32_t below = 1, above = group->size; /* the nearest sizes that divide the ranks */
+    for (int32_t divisor = 1; divisor <= group->size; divisor++) {
+        if (group->size % divisor != 0)
+            continue;
+        below = divisor <= tp ? divisor : below;
+        above = divisor >= tp && divisor < above ? divisor : above;
+    }
+    char given[48] = "", other[48] = "";
+    if (dp > 0)
+        snprintf(given, sizeof given, " x --data-parallel-size %d", dp);
+    if (above != below)
+        snprintf(other, sizeof other, " or %d x %d", above, group->size / above);
+    LOG_ERROR("--tensor-parallel-size %d%s: expected a product of %d, the number of ranks; "
+              "nearest: %d x %d%s",
+              tp, given, group->size, below, group->size / below, other);
+    return STATUS_USAGE;
 }
 
 enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size) {
@@ -80,20 +95,8 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     ASSERT(group->size >= 1);
     if (tp_size == 0 && dp_size > 0 && group->size % dp_size == 0)
         tp = group->size / dp_size;
-    if (!is_possible(group, tp) || (dp_size > 0 && dp_size * tp != group->size)) {
-        int32_t below = 1, above = group->size; /* the nearest sizes that divide the ranks */
-        for (int32_t divisor = 1; divisor <= group->size; divisor++) {
-            if (group->size % divisor != 0)
-                continue;
-            below = divisor <= tp ? divisor : below;
-            above = divisor >= tp && divisor < above ? divisor : above;
-        }
-        int32_t dp = dp_size > 0 ? dp_size : group->size / (tp > 0 ? tp : 1);
-        LOG_ERROR("--tensor-parallel-size %d x --data-parallel-size %d: expected %d ranks in all, "
-                  "nearest: %d x %d or %d x %d",
-                  tp, dp, group->size, below, group->size / below, above, group->size / above);
-        return STATUS_USAGE;
-    }
+    if (tp > group->size || group->size % tp != 0 || (dp_size > 0 && dp_size * tp != group->size))
+        return refuse_shape(group, tp, dp_size);
     group->tp_size = tp;
     group->dp_size = group->size / tp;
     group->tp_rank = group->rank % tp;

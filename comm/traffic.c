@@ -48,7 +48,7 @@ void traffic_count(struct traffic *traffic, int32_t layer, enum traffic_kind kin
 const char *traffic_kind_name(enum traffic_kind kind) {
     static const char *const names[TRAFFIC_KIND_COUNT] = {
         "plan",           "rows",       "status",     "dispatch", "combine",
-        "reduce-scatter", "all-gather", "all-reduce", "weights"};
+        "reduce-scatter", "all-gather", "all-reduce", "norm",     "weights"};
     ASSERT((unsigned)kind < TRAFFIC_KIND_COUNT);
     return names[kind];
 }

@@ -53,8 +53,7 @@ void CPU_SYMBOL(cpu_ops_embedding)(const struct kernels *kernels,
     cpu_job_run_rows(kernels, args->rows, args->table->columns, embed_row, args);
 }
 
-/* 1 / sqrt(mean(x^2) + epsilon) */
-static float inverse_rms(const float *x, int32_t count, float epsilon) {
+static float square_sum(const float *x, int32_t count) {
     vec sums[SUMS] = {{0}};
     int32_t i = 0;
     for (; i <= count - SUMS * VEC_LANES; i += SUMS * VEC_LANES) {
@@ -68,7 +67,11 @@ static float inverse_rms(const float *x, int32_t count, float epsilon) {
         vec value = vec_load_part(x + i, least(count - i, VEC_LANES));
         sums[0] = vec_fma(value, value, sums[0]);
     }
-    float sum = vec_total((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    return vec_total((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+/* 1 / sqrt(mean(x^2) + epsilon) */
+static float inverse_rms(float sum, int32_t count, float epsilon) {
     return 1.0f / sqrtf(sum / (float)count + epsilon);
 }
 
@@ -89,7 +92,7 @@ static void rmsnorm_row(const void *context, int32_t m, char *scratch) {
     const struct rmsnorm_args *args = context;
     int64_t stride = activation_stride(args->columns);
     const float *x = args->x + (int64_t)m * args->columns;
-    vec inverse = vec_set(inverse_rms(x, args->columns, args->epsilon));
+    vec inverse = vec_set(inverse_rms(square_sum(x, args->columns), args->columns, args->epsilon));
     int64_t i = 0;
     for (; i <= args->columns - VEC_LANES; i += VEC_LANES) {
         vec y = vec_load(x + i) * inverse * vec_load(args->weight + i);
@@ -109,8 +112,7 @@ void CPU_SYMBOL(cpu_ops_rmsnorm)(const struct kernels *kernels, const struct rms
     cpu_job_run_rows(kernels, args->rows, args->columns, rmsnorm_row, args);
 }
 
-static void norm_head(const struct head_norm_args *args, float *x) {
-    float inverse = inverse_rms(x, args->dim, args->epsilon);
+static void norm_head(const struct head_norm_args *args, float *x, float inverse) {
     int32_t i = 0;
     for (; i <= args->dim - VEC_LANES; i += VEC_LANES)
         vec_store(x + i, vec_load(x + i) * inverse * vec_load(args->weight + i));
@@ -121,13 +123,32 @@ static void norm_head(const struct head_norm_args *args, float *x) {
 static void head_norm_row(const void *context, int32_t m, char *scratch) {
     (void)scratch;
     const struct head_norm_args *args = context;
-    for (int32_t h = 0; h < args->heads; h++)
-        norm_head(args, args->x + m * args->stride + (int64_t)h * args->dim);
+    if (args->square_sums != NULL) {
+        norm_head(args, args->x + m * args->stride,
+                  inverse_rms(args->square_sums[m], args->width, args->epsilon));
+        return;
+    }
+    for (int32_t h = 0; h < args->heads; h++) {
+        float *x = args->x + m * args->stride + (int64_t)h * args->dim;
+        norm_head(args, x, inverse_rms(square_sum(x, args->dim), args->dim, args->epsilon));
+    }
 }
 
 void CPU_SYMBOL(cpu_ops_head_norm)(const struct kernels *kernels,
                                    const struct head_norm_args *args) {
+    ASSERT(args->square_sums == NULL || args->heads == 1);
     cpu_job_run_rows(kernels, args->rows, (int64_t)args->heads * args->dim, head_norm_row, args);
+}
+
+static void square_sum_row(const void *context, int32_t m, char *scratch) {
+    (void)scratch;
+    const struct square_sum_args *args = context;
+    args->sums[m] = square_sum(args->x + m * args->stride, args->dim);
+}
+
+void CPU_SYMBOL(cpu_ops_square_sum)(const struct kernels *kernels,
+                                    const struct square_sum_args *args) {
+    cpu_job_run_rows(kernels, args->rows, args->dim, square_sum_row, args);
 }
 
 /* Pairs (i, i + half). Products and sums are rounded one by one, as in the reference: equal bits on

@@ -10,6 +10,7 @@
     void cpu_ops_embedding_##isa(const struct kernels *, const struct embedding_args *);           \
     void cpu_ops_rmsnorm_##isa(const struct kernels *, const struct rmsnorm_args *);               \
     void cpu_ops_head_norm_##isa(const struct kernels *, const struct head_norm_args *);           \
+    void cpu_ops_square_sum_##isa(const struct kernels *, const struct square_sum_args *);         \
     void cpu_ops_rope_##isa(const struct kernels *, const struct rope_args *);                     \
     void cpu_ops_clamp_##isa(const struct kernels *, const struct clamp_args *);                   \
     void cpu_ops_router_##isa(const struct kernels *, const struct router_args *);                 \

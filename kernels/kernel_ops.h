@@ -73,6 +73,18 @@ struct head_norm_args {
     int64_t stride;
     const float *weight; /* [dim] */
     float epsilon;
+    const float *square_sums; /* [rows]: sum of squares over the `width` elements of which these are
+                                 a part (heads = 1 then); NULL: of the vector itself */
+    int32_t width;
+};
+
+/* sums[m] = sum of the squares of `dim` elements: a rank's part of a norm over the heads of several
+ * ranks. */
+struct square_sum_args {
+    int32_t rows, dim;
+    const float *x; /* row m at x + m * stride */
+    int64_t stride;
+    float *sums; /* [rows] */
 };
 
 /* Rotary position embedding in place. cos_sin: [positions][rotary_dim]: cos of the rotary_dim/2
@@ -243,6 +255,7 @@ struct kernel_ops {
     void (*embedding)(const struct kernels *kernels, const struct embedding_args *args);
     void (*rmsnorm)(const struct kernels *kernels, const struct rmsnorm_args *args);
     void (*head_norm)(const struct kernels *kernels, const struct head_norm_args *args);
+    void (*square_sum)(const struct kernels *kernels, const struct square_sum_args *args);
     void (*rope)(const struct kernels *kernels, const struct rope_args *args);
     void (*clamp)(const struct kernels *kernels, const struct clamp_args *args);
     void (*gemm)(const struct kernels *kernels, const struct gemm_args *args);

@@ -35,11 +35,15 @@ void ref_ops_embedding(const struct kernels *kernels, const struct embedding_arg
     }
 }
 
-/* 1 / sqrt(mean(x^2) + epsilon) */
-static float inverse_rms(const float *x, int32_t count, float epsilon) {
+static double square_sum(const float *x, int32_t count) {
     double sum = 0;
     for (int32_t i = 0; i < count; i++)
         sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+/* 1 / sqrt(mean(x^2) + epsilon) */
+static float inverse_rms(double sum, int32_t count, float epsilon) {
     return 1.0f / sqrtf((float)(sum / count) + epsilon);
 }
 
@@ -48,7 +52,7 @@ void ref_ops_rmsnorm(const struct kernels *kernels, const struct rmsnorm_args *a
     int64_t stride = activation_stride(args->columns);
     for (int32_t m = 0; m < args->rows; m++) {
         const float *x = args->x + (int64_t)m * args->columns;
-        float inverse = inverse_rms(x, args->columns, args->epsilon);
+        float inverse = inverse_rms(square_sum(x, args->columns), args->columns, args->epsilon);
         for (int32_t i = 0; i < stride; i++) {
             float y = i < args->columns ? x[i] * inverse * args->weight[i] : 0.0f;
             if (args->y_f32 != NULL)
@@ -61,14 +65,24 @@ void ref_ops_rmsnorm(const struct kernels *kernels, const struct rmsnorm_args *a
 
 void ref_ops_head_norm(const struct kernels *kernels, const struct head_norm_args *args) {
     (void)kernels;
+    ASSERT(args->square_sums == NULL || args->heads == 1);
     for (int32_t m = 0; m < args->rows; m++) {
         for (int32_t h = 0; h < args->heads; h++) {
             float *x = args->x + m * args->stride + (int64_t)h * args->dim;
-            float inverse = inverse_rms(x, args->dim, args->epsilon);
+            float inverse =
+                args->square_sums != NULL
+                    ? inverse_rms((double)args->square_sums[m], args->width, args->epsilon)
+                    : inverse_rms(square_sum(x, args->dim), args->dim, args->epsilon);
             for (int32_t i = 0; i < args->dim; i++)
                 x[i] = x[i] * inverse * args->weight[i];
         }
     }
+}
+
+void ref_ops_square_sum(const struct kernels *kernels, const struct square_sum_args *args) {
+    (void)kernels;
+    for (int32_t m = 0; m < args->rows; m++)
+        args->sums[m] = (float)square_sum(args->x + m * args->stride, args->dim);
 }
 
 static void rotate_head(const struct rope_args *args, float *x, const float *cos_sin) {

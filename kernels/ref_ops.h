@@ -8,6 +8,7 @@
 void ref_ops_embedding(const struct kernels *kernels, const struct embedding_args *args);
 void ref_ops_rmsnorm(const struct kernels *kernels, const struct rmsnorm_args *args);
 void ref_ops_head_norm(const struct kernels *kernels, const struct head_norm_args *args);
+void ref_ops_square_sum(const struct kernels *kernels, const struct square_sum_args *args);
 void ref_ops_rope(const struct kernels *kernels, const struct rope_args *args);
 void ref_ops_clamp(const struct kernels *kernels, const struct clamp_args *args);
 void ref_ops_router(const struct kernels *kernels, const struct router_args *args);

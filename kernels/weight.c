@@ -12,6 +12,15 @@ int32_t weight_panels(const struct weight *weight) {
     return weight->rows / share + (weight->rows % share != 0);
 }
 
+/* Fills in group_bytes. */
+static void measure(struct weight *weight) {
+    int64_t elements = weight->form == WEIGHT_ROWS
+                           ? (int64_t)weight->rows * weight->columns
+                           : weight_panels(weight) * weight_panel_elements(weight);
+    size_t bytes = (size_t)(elements * dtype_bytes(weight->dtype));
+    weight->group_bytes = (bytes + MEMORY_ALIGNMENT - 1) & ~(size_t)(MEMORY_ALIGNMENT - 1);
+}
+
 void weight_describe(const struct kernels *kernels, enum weight_form form, enum dtype dtype,
                      int32_t groups, int32_t rows, int32_t columns, struct weight *weight) {
     ASSERT(dtype == DTYPE_F32 || dtype == DTYPE_BF16);
@@ -22,10 +31,20 @@ void weight_describe(const struct kernels *kernels, enum weight_form form, enum 
                               .rows = rows,
                               .columns = columns,
                               .panel = kernels->ops->panel};
-    int64_t elements = form == WEIGHT_ROWS ? (int64_t)rows * columns
-                                           : weight_panels(weight) * weight_panel_elements(weight);
-    size_t bytes = (size_t)(elements * dtype_bytes(dtype));
-    weight->group_bytes = (bytes + MEMORY_ALIGNMENT - 1) & ~(size_t)(MEMORY_ALIGNMENT - 1);
+    measure(weight);
+}
+
+struct weight weight_rows(const struct weight *weight, int32_t first_row, int32_t rows) {
+    ASSERT(weight->form == WEIGHT_PLAIN && weight->groups == 1 && rows >= 1);
+    ASSERT(first_row >= 0 && first_row % weight->panel == 0 && rows <= weight->rows - first_row);
+    ASSERT(rows % weight->panel == 0 || first_row + rows == weight->rows);
+    struct weight view = *weight;
+    view.rows = rows;
+    measure(&view);
+    if (view.data != NULL)
+        view.data = (char *)weight->data + weight_element(weight, WEIGHT_PART_ONLY, first_row, 0) *
+                                               dtype_bytes(weight->dtype);
+    return view;
 }
 
 size_t weight_bytes(const struct weight *weight) {

@@ -66,6 +66,11 @@ int32_t weight_panels(const struct weight *weight);
 /* Bytes that `data` must have; a multiple of 64. Local. */
 size_t weight_bytes(const struct weight *weight);
 
+/* Rows first_row .. first_row + rows - 1 of a WEIGHT_PLAIN of one group, as a weight of its own
+ * that shares the data. first_row is a multiple of weight->panel, rows >= 1; the view ends with a
+ * whole panel or with the weight. Local. */
+struct weight weight_rows(const struct weight *weight, int32_t first_row, int32_t rows);
+
 /* Where a piece of row-major source goes. */
 struct weight_piece {
     int32_t group;

@@ -52,13 +52,17 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
                                   int32_t count) {
     const struct option_entry ranks[ENGINE_FLAGS_RANK_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Ranks (started by mpirun or srun)"},
+        {OPTION_INT, "tensor-parallel-size", &flags->tensor_parallel_size, "N",
+         "ranks that share the heads and the vocabulary of a request; default 1", 1,
+         TRANSPORT_RANKS_MAX},
         {OPTION_INT, "data-parallel-size", &flags->data_parallel_size, "N",
-         "groups that hold requests; default and so far only: the number of ranks", 1,
+         "groups that hold requests; default: ranks / tensor-parallel size", 1,
          TRANSPORT_RANKS_MAX},
         {OPTION_FLAG, "enable-expert-parallel", &flags->enable_expert_parallel, NULL,
          "the default: experts are spread over all ranks", 0, 0},
         {OPTION_STRING, "moe-flow", &flags->moe_flow, "FLOW",
-         "auto, a2a, a2a-dedup, allgather or hierarchical: how tokens reach experts", 0, 0},
+         "auto, a2a, a2a-dedup, allgather, hierarchical or deepspeed: how tokens reach experts", 0,
+         0},
         {OPTION_STRING, "expert-placement", &flags->expert_placement, "RULE",
          "contiguous, round-robin, random or random:SEED", 0, 0},
         {OPTION_INT, "expert-replicas", &flags->expert_replicas, "N",
@@ -115,7 +119,8 @@ static enum status resolve_flow(const char *name, enum expert_flow *flow) {
             *flow = (enum expert_flow)i;
             return STATUS_OK;
         }
-    LOG_ERROR("--moe-flow: expected auto, a2a, a2a-dedup, allgather or hierarchical, got '%s'",
+    LOG_ERROR("--moe-flow: expected auto, a2a, a2a-dedup, allgather, hierarchical or deepspeed, "
+              "got '%s'",
               name);
     return STATUS_USAGE;
 }
@@ -176,6 +181,7 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
 enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
                               struct rank_group *ranks) {
     struct job_options job = {.comm_timeout_ms = flags->comm_timeout_s * 1000,
+                              .tensor_parallel_size = flags->tensor_parallel_size,
                               .data_parallel_size = flags->data_parallel_size};
     RETURN_IF_ERROR(job_start(&job, ranks));
     enum log_level level = LOG_LEVEL_INFO;
@@ -188,10 +194,5 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
         options->threads /= ranks->node_size;
         options->threads = options->threads > 0 ? options->threads : 1;
     }
-    if (ranks->tp_size == 1)
-        return STATUS_OK;
-    LOG_ERROR("--data-parallel-size: expected %d (the number of ranks; tensor parallelism is not "
-              "built yet), got %d",
-              ranks->size, ranks->dp_size);
-    return STATUS_USAGE;
+    return STATUS_OK;
 }

@@ -218,6 +218,7 @@ static enum status choose_positions(struct run *run, struct engine_options *opti
 static enum status start_engine(struct run *run, struct engine_options *options) {
     const struct generate_flags *flags = run->flags;
     options->all_logits = flags->dump_logits != NULL;
+    options->all_routing = flags->dump_routing != NULL;
     RETURN_IF_ERROR(choose_positions(run, options));
     RETURN_IF_ERROR(engine_create(options, &run->engine));
     if (flags->logprobs >= 0) {

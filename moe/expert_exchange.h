@@ -26,6 +26,7 @@ enum expert_flow {
     EXPERT_FLOW_A2A_DEDUP,    /* one copy for each other rank that holds one of its experts */
     EXPERT_FLOW_ALLGATHER,    /* every token to every rank */
     EXPERT_FLOW_HIERARCHICAL, /* one copy for each other node, spread there */
+    EXPERT_FLOW_DEEPSPEED, /* DeepSpeed-MoE's: as A2A here; partial sums are all-reduced before */
     EXPERT_FLOW_COUNT,
     EXPERT_FLOW_AUTO = EXPERT_FLOW_COUNT
 };

@@ -11,6 +11,7 @@ static const struct {
     [EXPERT_FLOW_A2A_DEDUP] = {"a2a-dedup", &expert_flow_direct_dedup_ops},
     [EXPERT_FLOW_ALLGATHER] = {"allgather", &expert_flow_allgather_ops},
     [EXPERT_FLOW_HIERARCHICAL] = {"hierarchical", &expert_flow_hierarchical_ops},
+    [EXPERT_FLOW_DEEPSPEED] = {"deepspeed", &expert_flow_direct_a2a_ops},
 };
 
 const char *expert_flow_name(enum expert_flow flow) {

@@ -7,43 +7,68 @@ struct heads {
     int64_t stride;
 };
 
-static struct heads heads_of(const struct attention_spec *spec) {
-    int32_t q = spec->heads * spec->head_dim, kv = spec->kv_heads * spec->head_dim;
+/* Of this rank. */
+static struct heads heads_of(const struct model *model) {
+    const struct tensor_shard *shard = &model->weights.shard;
+    int32_t dim = model->spec->attention.head_dim;
+    int32_t q = shard->heads * dim, kv = shard->kv_heads * dim;
     return (struct heads){.q_columns = q, .kv_columns = kv, .stride = q + 2 * (int64_t)kv};
 }
 
-/* Norm of queries and keys: per head, or one norm over the whole width of all heads (OLMoE). */
-static void norm_queries_and_keys(struct model *model, const struct layer_weights *weights,
-                                  int32_t rows) {
+/* One norm over all heads, of which other ranks have some: squares are summed over the group. */
+static enum status norm_full_width(struct model *model, struct head_norm_args *q,
+                                   struct head_norm_args *k, int32_t layer) {
     const struct attention_spec *spec = &model->spec->attention;
-    struct heads h = heads_of(spec);
-    bool per_head = spec->qk_norm == QK_NORM_PER_HEAD;
+    float *sums = model->workspace.slice.norm_shares;
+    struct square_sum_args square = {
+        .rows = q->rows, .dim = q->dim, .x = q->x, .stride = q->stride, .sums = sums};
+    model->kernels->ops->square_sum(model->kernels, &square);
+    square.dim = k->dim, square.x = k->x, square.sums = sums + q->rows;
+    model->kernels->ops->square_sum(model->kernels, &square);
+    RETURN_IF_ERROR(row_slice_share_norm(model, layer, q->rows));
+    q->square_sums = sums;
+    q->width = spec->heads * spec->head_dim;
+    k->square_sums = sums + q->rows;
+    k->width = spec->kv_heads * spec->head_dim;
+    return STATUS_OK;
+}
+
+/* Norm of queries and keys: per head, or one norm over the whole width of all heads (OLMoE). */
+static enum status norm_queries_and_keys(struct model *model, int32_t layer, int32_t rows) {
+    const struct layer_weights *weights = &model->weights.layers[layer];
+    const struct tensor_shard *shard = &model->weights.shard;
+    struct heads h = heads_of(model);
+    bool per_head = model->spec->attention.qk_norm == QK_NORM_PER_HEAD;
+    int32_t head_dim = model->spec->attention.head_dim;
     struct head_norm_args q = {.rows = rows,
-                               .heads = per_head ? spec->heads : 1,
-                               .dim = per_head ? spec->head_dim : h.q_columns,
+                               .heads = per_head ? shard->heads : 1,
+                               .dim = per_head ? head_dim : h.q_columns,
                                .x = model->workspace.qkv,
                                .stride = h.stride,
                                .weight = weights->q_norm,
                                .epsilon = model->spec->norm_epsilon};
-    model->kernels->ops->head_norm(model->kernels, &q);
     struct head_norm_args k = q;
-    k.heads = per_head ? spec->kv_heads : 1;
-    k.dim = per_head ? spec->head_dim : h.kv_columns;
+    k.heads = per_head ? shard->kv_heads : 1;
+    k.dim = per_head ? head_dim : h.kv_columns;
     k.x = model->workspace.qkv + h.q_columns;
     k.weight = weights->k_norm;
+    if (!per_head && shard->count > 1)
+        RETURN_IF_ERROR(norm_full_width(model, &q, &k, layer));
+    model->kernels->ops->head_norm(model->kernels, &q);
     model->kernels->ops->head_norm(model->kernels, &k);
+    return STATUS_OK;
 }
 
 /* Queries and keys stand side by side, so one call turns both. */
 static void rotate(struct model *model, const struct batch *batch) {
     const struct attention_spec *spec = &model->spec->attention;
     struct rope_args args = {.rows = batch->rows,
-                             .heads = spec->heads + spec->kv_heads,
+                             .heads = model->weights.shard.heads + model->weights.shard.kv_heads,
                              .head_dim = spec->head_dim,
                              .rotary_dim = model->spec->rope.rotary_dim,
                              .interleaved = model->spec->rope.interleaved,
                              .x = model->workspace.qkv,
-                             .stride = heads_of(spec).stride,
+                             .stride = heads_of(model).stride,
                              .positions = batch->positions,
                              .cos_sin = model->rope_table};
     model->kernels->ops->rope(model->kernels, &args);
@@ -51,7 +76,7 @@ static void rotate(struct model *model, const struct batch *batch) {
 
 static void store_and_attend(struct model *model, const struct batch *batch, int32_t layer) {
     const struct attention_spec *spec = &model->spec->attention;
-    struct heads h = heads_of(spec);
+    struct heads h = heads_of(model);
     char *cache = kv_cache_layer(&model->kv, layer);
     struct kv_store_args store = {.rows = batch->rows,
                                   .shape = model->kv.shape,
@@ -63,7 +88,7 @@ static void store_and_attend(struct model *model, const struct batch *batch, int
                                   .cache = cache};
     model->kernels->ops->kv_store(model->kernels, &store);
     struct attention_args attend = {.rows = batch->rows,
-                                    .heads = spec->heads,
+                                    .heads = model->weights.shard.heads,
                                     .shape = model->kv.shape,
                                     .scale = spec->scale,
                                     .window = model->spec->layer[layer].window,
@@ -78,11 +103,11 @@ static void store_and_attend(struct model *model, const struct batch *batch, int
     model->kernels->ops->attention(model->kernels, &attend);
 }
 
-void attention_layer_forward(struct model *model, const struct batch *batch, int32_t layer) {
+enum status attention_layer_forward(struct model *model, const struct batch *batch, int32_t layer) {
     const struct layer_weights *weights = &model->weights.layers[layer];
     const struct attention_spec *spec = &model->spec->attention;
     struct model_workspace *w = &model->workspace;
-    struct heads h = heads_of(spec);
+    struct heads h = heads_of(model);
 
     struct gemm_args project = {.rows = batch->rows,
                                 .x = w->normed_act,
@@ -92,7 +117,7 @@ void attention_layer_forward(struct model *model, const struct batch *batch, int
                                 .y_stride = h.stride};
     model->kernels->ops->gemm(model->kernels, &project);
     if (spec->qk_norm != QK_NORM_NONE)
-        norm_queries_and_keys(model, weights, batch->rows);
+        RETURN_IF_ERROR(norm_queries_and_keys(model, layer, batch->rows));
     if (spec->clip_qkv > 0.0f) {
         struct clamp_args clamp = {.rows = batch->rows,
                                    .columns = (int32_t)h.stride,
@@ -106,8 +131,10 @@ void attention_layer_forward(struct model *model, const struct batch *batch, int
     struct gemm_args out = {.rows = batch->rows,
                             .x = w->attended,
                             .weight = &weights->o,
-                            .bias = weights->o_bias,
+                            /* once in the group's sum */
+                            .bias = model->weights.shard.index == 0 ? weights->o_bias : NULL,
                             .y = w->block_out,
                             .y_stride = model->spec->hidden};
     model->kernels->ops->gemm(model->kernels, &out);
+    return STATUS_OK;
 }

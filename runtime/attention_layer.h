@@ -5,8 +5,9 @@
 
 #include "runtime/model.h"
 
-/* workspace.block_out = attention of the normed rows (workspace.normed_act). Stores the rows' keys
- * and values. Local. */
-void attention_layer_forward(struct model *model, const struct batch *batch, int32_t layer);
+/* workspace.block_out = attention of the normed rows (workspace.normed_act): of a tensor-parallel
+ * group, the own heads' part of the sum. Stores the rows' keys and values. STATUS_PEER. Local, but
+ * Collective over the group for norms over the whole width of all heads. */
+enum status attention_layer_forward(struct model *model, const struct batch *batch, int32_t layer);
 
 #endif

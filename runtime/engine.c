@@ -9,6 +9,7 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
+#include "runtime/logit_gather.h"
 #include "runtime/memory_plan.h"
 #include "runtime/sampler.h"
 #include "runtime/start_agreement.h"
@@ -36,11 +37,14 @@ struct engine {
     struct model model;
     struct expert_ranks expert_ranks;
     struct placement *placement; /* NULL: one rank, or no experts */
-    struct rank_group alone;     /* when there is no job */
+    struct model_ranks model_ranks;
+    int32_t tensor_members[TRANSPORT_RANKS_MAX];
+    struct rank_group alone; /* when there is no job */
     const struct rank_group *ranks;
     struct step_plan plan;
     struct step_executor executor;
     struct step_link link;
+    struct logit_gather gather;
     const float **rows_of; /* [ranks] logits of the step in progress */
     int64_t step;
     int32_t positions, request_capacity, running;
@@ -133,12 +137,12 @@ static enum status load_model(struct engine *engine, const struct engine_options
                                   .logit_rows =
                                       options->all_logits ? options->rows : options->requests,
                                   .positions = engine->positions,
-                                  .kv_blocks = (int32_t)blocks};
+                                  .kv_blocks = (int32_t)blocks,
+                                  .routing = options->all_routing};
     struct model_memory memory;
     RETURN_IF_ERROR(model_describe(&engine->model, &engine->spec, engine->family, &engine->kernels,
                                    choose_dtype(options->dtype, engine->spec.stored_dtype), &limits,
-                                   engine->placement != NULL ? &engine->expert_ranks : NULL,
-                                   &memory));
+                                   &engine->model_ranks, &memory));
     struct checkpoint *checkpoint = NULL;
     if (!options->dummy_weights)
         RETURN_IF_ERROR(checkpoint_open(options->model_folder, &checkpoint));
@@ -191,6 +195,7 @@ static enum status take_requests(struct engine *engine, const struct engine_opti
     RETURN_IF_ERROR(step_plan_init(&engine->plan, &limits));
     RETURN_IF_ERROR(step_executor_init(&engine->executor, &engine->model, engine->ranks->dp_rank,
                                        options->requests, engine->positions, options->rows));
+    RETURN_IF_ERROR(logit_gather_init(&engine->gather, &engine->model));
     return step_link_init(&engine->link, engine->ranks, &engine->plan,
                           engine->model.limits.logit_rows, engine->spec.vocabulary);
 }
@@ -202,13 +207,20 @@ static int32_t count_moe_layers(const struct model_spec *spec) {
     return count;
 }
 
+/* The ranks that share this one's requests, each with some of the heads. */
+static void join_tensor_group(struct engine *engine, const struct engine_options *options) {
+    const struct rank_group *ranks = engine->ranks;
+    for (int32_t i = 0; i < ranks->tp_size; i++)
+        engine->tensor_members[i] = ranks->tp_first + i;
+    engine->model_ranks.all_reduce = options->flow == EXPERT_FLOW_DEEPSPEED;
+    engine->model_ranks.tensor = (struct collective_group){.transport = ranks->transport,
+                                                           .members = engine->tensor_members,
+                                                           .count = ranks->tp_size,
+                                                           .self = ranks->tp_rank};
+}
+
 static enum status place_experts(struct engine *engine, const struct engine_options *options) {
-    engine->ranks = options->ranks;
-    if (options->ranks == NULL) {
-        engine->alone = (struct rank_group){
-            .size = 1, .tp_size = 1, .dp_size = 1, .node_count = 1, .node_size = 1};
-        engine->ranks = &engine->alone;
-    }
+    join_tensor_group(engine, options);
     int32_t moe_layers = count_moe_layers(&engine->spec);
     if (engine->ranks->size == 1 || moe_layers == 0)
         return STATUS_OK;
@@ -219,6 +231,7 @@ static enum status place_experts(struct engine *engine, const struct engine_opti
     engine->expert_ranks = (struct expert_ranks){.transport = engine->ranks->transport,
                                                  .placement = engine->placement,
                                                  .flow = options->flow};
+    engine->model_ranks.experts = &engine->expert_ranks;
     return STATUS_OK;
 }
 
@@ -239,6 +252,8 @@ static struct start_facts facts_of(const struct engine *engine,
                  [START_POSITIONS] = engine->positions,
                  [START_ROWS] = options->rows,
                  [START_REQUESTS] = options->requests,
+                 [START_TENSOR_PARALLEL] = engine->ranks->tp_size,
+                 [START_ROUTING] = options->all_routing,
                  [START_FLOW] = options->flow,
                  [START_PLACEMENT] = options->placement.policy,
                  [START_PLACEMENT_SEED] = (int64_t)options->placement.seed,
@@ -247,9 +262,14 @@ static struct start_facts facts_of(const struct engine *engine,
 
 static enum status start(struct engine *engine, const struct engine_options *options) {
     enum cpu_isa isa = options->isa;
+    engine->alone =
+        (struct rank_group){.size = 1, .tp_size = 1, .dp_size = 1, .node_count = 1, .node_size = 1};
+    engine->ranks = options->ranks != NULL ? options->ranks : &engine->alone;
     enum status status = family_parse(options->model_folder, &engine->family, &engine->spec);
     if (status == STATUS_OK)
         status = choose_positions(engine, options);
+    if (status == STATUS_OK)
+        status = tensor_shard_check(&engine->spec, engine->ranks->tp_size, engine->ranks->size);
     struct start_facts facts = facts_of(engine, options, status);
     RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
     status = place_experts(engine, options);
@@ -289,6 +309,7 @@ void engine_destroy(struct engine *engine) {
     free(engine->blocks);
     memory_release(engine->sampler_scratch, engine->sampler_scratch_bytes);
     free(engine->rows_of);
+    logit_gather_deinit(&engine->gather);
     step_link_deinit(&engine->link);
     step_executor_deinit(&engine->executor);
     step_plan_deinit(&engine->plan);
@@ -550,9 +571,12 @@ static enum status execute(struct engine *engine, const struct model_observer *o
         mine = step_executor_run(&engine->executor, &engine->plan, observer, &logits);
     if (mine == STATUS_PEER)
         return mine; /* the others hear of it by their own deadlines, or by the end of the job */
-    RETURN_IF_ERROR(step_link_collect(&engine->link, &engine->plan, mine, logits,
-                                      engine->executor.batch.logit_count, engine->rows_of,
-                                      &agreed));
+    int32_t count = engine->executor.batch.logit_count;
+    RETURN_IF_ERROR(logit_gather_run(&engine->gather, count, &logits));
+    if (engine->ranks->tp_rank > 0)
+        count = 0; /* the first of the group answers for it */
+    RETURN_IF_ERROR(step_link_collect(&engine->link, &engine->plan, mine, logits, count,
+                                      engine->rows_of, &agreed));
     return agreed;
 }
 

@@ -9,9 +9,9 @@
 #include "runtime/attention_layer.h"
 #include "runtime/rope_table.h"
 
-static int64_t qkv_columns(const struct model_spec *spec) {
-    return (spec->attention.heads + 2 * spec->attention.kv_heads) *
-           (int64_t)spec->attention.head_dim;
+static int64_t qkv_columns(const struct model *model) {
+    const struct tensor_shard *shard = &model->weights.shard;
+    return (shard->heads + 2 * shard->kv_heads) * (int64_t)model->spec->attention.head_dim;
 }
 
 /* The most expert slots that any rank has in any layer. */
@@ -33,20 +33,21 @@ static void take_workspace(struct model *model, struct arena *arena) {
     size_t act = (size_t)dtype_bytes(model->weights.dtype);
     size_t hidden = (size_t)spec->hidden, stride = (size_t)activation_stride(spec->hidden);
     size_t attended =
-        (size_t)activation_stride((int64_t)spec->attention.heads * spec->attention.head_dim);
+        (size_t)activation_stride((int64_t)model->weights.shard.heads * spec->attention.head_dim);
 
     w->x = arena_take(arena, rows * hidden * sizeof(float));
     w->normed = arena_take(arena, rows * stride * sizeof(float));
     w->normed_act =
         model->weights.dtype == DTYPE_F32 ? w->normed : arena_take(arena, rows * stride * act);
-    w->qkv = arena_take(arena, rows * (size_t)qkv_columns(spec) * sizeof(float));
+    w->qkv = arena_take(arena, rows * (size_t)qkv_columns(model) * sizeof(float));
     w->attended = arena_take(arena, rows * attended * act);
     w->block_out = arena_take(arena, rows * hidden * sizeof(float));
+    row_slice_take(arena, model, model->limits.rows, &w->slice);
     bool dense = false, moe = false;
     for (int32_t layer = 0; layer < spec->layers; layer++) {
         if (spec->layer[layer].moe && !moe)
             moe_workspace_take(arena, &model->weights.layers[layer].moe, model->limits.rows,
-                               model->ranks, most_slots(model->ranks), &w->moe);
+                               model->ranks.experts, most_slots(model->ranks.experts), &w->moe);
         if (!spec->layer[layer].moe && !dense)
             w->dense_h =
                 arena_take(arena, rows * (size_t)activation_stride(spec->dense_intermediate) * act);
@@ -54,22 +55,24 @@ static void take_workspace(struct model *model, struct arena *arena) {
         dense = dense || !spec->layer[layer].moe;
     }
     w->gathered = arena_take(arena, logit_rows * hidden * sizeof(float));
-    w->logits = arena_take(arena, logit_rows * (size_t)spec->vocabulary * sizeof(float));
+    w->logits = arena_take(arena, logit_rows * (size_t)model->weights.shard.ids * sizeof(float));
     model->rope_table = arena_take(arena, (size_t)model->limits.positions *
                                               (size_t)spec->rope.rotary_dim * sizeof(float));
 }
 
 static struct kv_shape shape_of_kv(const struct model *model) {
     return (struct kv_shape){.dtype = model->weights.dtype,
-                             .kv_heads = model->spec->attention.kv_heads,
+                             .kv_heads = model->weights.shard.kv_heads,
                              .head_dim = model->spec->attention.head_dim};
 }
 
 enum status model_describe(struct model *model, const struct model_spec *spec,
                            const struct family *family, const struct kernels *kernels,
                            enum dtype dtype, const struct model_limits *limits,
-                           const struct expert_ranks *ranks, struct model_memory *memory) {
-    *model = (struct model){.spec = spec, .ranks = ranks, .kernels = kernels, .limits = *limits};
+                           const struct model_ranks *ranks, struct model_memory *memory) {
+    *model = (struct model){.spec = spec, .kernels = kernels, .limits = *limits};
+    if (ranks != NULL)
+        model->ranks = *ranks;
     RETURN_IF_ERROR(model_weights_describe(spec, family, kernels, dtype, ranks, &model->weights));
     struct arena arena = {0};
     take_workspace(model, &arena);
@@ -127,19 +130,19 @@ static void norm(struct model *model, int32_t rows, const float *x, const float 
     model->kernels->ops->rmsnorm(model->kernels, &args);
 }
 
-static void add_to_residual(struct model *model, int32_t rows) {
-    struct add_args args = {.rows = rows,
+static void add_to_residual(struct model *model) {
+    const struct row_slice *slice = &model->workspace.slice;
+    struct add_args args = {.rows = slice->rows,
                             .columns = model->spec->hidden,
-                            .x = model->workspace.x,
-                            .y = model->workspace.block_out,
+                            .x = slice->x,
+                            .y = slice->block_out,
                             .y_dtype = DTYPE_F32};
     model->kernels->ops->add(model->kernels, &args);
 }
 
-static void dense_mlp_forward(struct model *model, const struct layer_weights *weights,
-                              int32_t rows) {
+static void dense_mlp_forward(struct model *model, const struct layer_weights *weights) {
     struct model_workspace *w = &model->workspace;
-    const int32_t offsets[2] = {0, rows};
+    const int32_t offsets[2] = {0, w->slice.rows};
     struct expert_rows all = {.experts = 1, .offsets = offsets};
     struct expert_gate_up_args up = {
         .rows = all, .x = w->normed_act, .weight = &weights->dense_gate_up, .h = w->dense_h};
@@ -147,41 +150,61 @@ static void dense_mlp_forward(struct model *model, const struct layer_weights *w
     struct expert_down_args down = {.rows = all,
                                     .h = w->dense_h,
                                     .weight = &weights->dense_down,
-                                    .y = w->block_out,
+                                    .y = w->slice.block_out,
                                     .y_dtype = DTYPE_F32};
     model->kernels->ops->expert_down(model->kernels, &down);
 }
 
+static enum status observe_routing(struct model *model, int32_t layer,
+                                   const struct model_observer *observer) {
+    const struct moe_workspace *moe = &model->workspace.moe;
+    const struct router_spec *router = &model->spec->moe.router;
+    const struct {
+        enum model_point point;
+        int32_t columns;
+        const void *own;
+    } seen[] = {{MODEL_ROUTER_LOGITS, router->experts, moe->router_logits},
+                {MODEL_ROUTER_IDS, router->top_k, moe->ids},
+                {MODEL_ROUTER_WEIGHTS, router->top_k, moe->weights}};
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++) {
+        const void *all;
+        RETURN_IF_ERROR(row_slice_share_routing(model, layer, seen[i].columns, seen[i].own, &all));
+        observe(observer, seen[i].point, layer, all, seen[i].columns);
+    }
+    return STATUS_OK;
+}
+
+/* Attention over all rows with the own heads, the rest of the layer over the own rows. */
 static enum status layer_forward(struct model *model, const struct batch *batch, int32_t layer,
                                  const struct model_observer *observer) {
     struct model_workspace *w = &model->workspace;
+    const struct row_slice *slice = &w->slice;
     const struct layer_weights *weights = &model->weights.layers[layer];
     const struct model_spec *spec = model->spec;
 
     norm(model, batch->rows, w->x, weights->input_norm);
-    attention_layer_forward(model, batch, layer);
-    observe(observer, MODEL_ATTENTION_OUT, layer, w->block_out, spec->hidden);
-    add_to_residual(model, batch->rows);
+    RETURN_IF_ERROR(attention_layer_forward(model, batch, layer));
+    RETURN_IF_ERROR(row_slice_reduce(model, layer));
+    observe(observer, MODEL_ATTENTION_OUT, layer, slice->block_out, spec->hidden);
+    add_to_residual(model);
 
-    norm(model, batch->rows, w->x, weights->post_norm);
+    norm(model, slice->rows, slice->x, weights->post_norm);
     if (spec->layer[layer].moe) {
         w->moe.scope.layer = layer;
-        RETURN_IF_ERROR(moe_layer_forward(model->kernels, &weights->moe, &w->moe, batch->rows,
-                                          w->normed, w->normed_act, w->block_out));
-        observe(observer, MODEL_ROUTER_LOGITS, layer, w->moe.router_logits,
-                spec->moe.router.experts);
-        observe(observer, MODEL_ROUTER_IDS, layer, w->moe.ids, spec->moe.router.top_k);
-        observe(observer, MODEL_ROUTER_WEIGHTS, layer, w->moe.weights, spec->moe.router.top_k);
+        RETURN_IF_ERROR(moe_layer_forward(model->kernels, &weights->moe, &w->moe, slice->rows,
+                                          w->normed, w->normed_act, slice->block_out));
+        RETURN_IF_ERROR(observe_routing(model, layer, observer));
     } else {
-        dense_mlp_forward(model, weights, batch->rows);
+        dense_mlp_forward(model, weights);
     }
-    observe(observer, MODEL_MLP_OUT, layer, w->block_out, spec->hidden);
-    add_to_residual(model, batch->rows);
+    observe(observer, MODEL_MLP_OUT, layer, slice->block_out, spec->hidden);
+    add_to_residual(model);
+    RETURN_IF_ERROR(row_slice_gather(model, layer));
     observe(observer, MODEL_HIDDEN, layer, w->x, spec->hidden);
     return STATUS_OK;
 }
 
-/* Final norm and output matrix, for the wanted rows only. */
+/* Final norm and the own part of the output matrix, for the wanted rows only. */
 static void logits_forward(struct model *model, const struct batch *batch,
                            const struct model_observer *observer) {
     struct model_workspace *w = &model->workspace;
@@ -195,20 +218,27 @@ static void logits_forward(struct model *model, const struct batch *batch,
                              .x = w->normed_act,
                              .weight = &model->weights.output,
                              .y = w->logits,
-                             .y_stride = model->spec->vocabulary};
-    model->kernels->ops->gemm(model->kernels, &args);
+                             .y_stride = model->weights.shard.ids};
+    if (model->weights.shard.ids > 0)
+        model->kernels->ops->gemm(model->kernels, &args);
 }
 
 void model_begin_step(struct model *model, const int32_t *rows_of) {
-    if (model->workspace.moe.exchange.ranks != NULL)
-        expert_exchange_begin_step(&model->workspace.moe.exchange, rows_of);
+    struct expert_exchange *exchange = &model->workspace.moe.exchange;
+    int32_t home_rows[TRANSPORT_RANKS_MAX], members = model->weights.shard.count;
+    if (exchange->ranks == NULL)
+        return;
+    for (int32_t rank = 0; rank < exchange->ranks->transport->size; rank++)
+        home_rows[rank] = row_slice_size(rows_of[rank / members], rank % members, members);
+    expert_exchange_begin_step(exchange, home_rows);
 }
 
 enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
                           const struct model_observer *observer, const float **logits) {
     struct model_workspace *w = &model->workspace;
     ASSERT(batch->rows <= model->limits.rows && batch->logit_count <= model->limits.logit_rows);
-    w->moe.scope.step = step;
+    model->step = w->moe.scope.step = step;
+    row_slice_plan(model, batch->rows);
     struct embedding_args embed = {
         .rows = batch->rows, .ids = batch->tokens, .table = &model->weights.embedding, .y = w->x};
     model->kernels->ops->embedding(model->kernels, &embed);

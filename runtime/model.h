@@ -10,8 +10,11 @@
 #include "runtime/kv_cache.h"
 #include "runtime/model_spec.h"
 #include "runtime/model_weights.h"
+#include "runtime/row_slice.h"
 
-/* What an observer can see of a forward. Rows are the batch's. */
+/* What an observer can see of a forward. Rows are the batch's; with tensor parallelism,
+ * ATTENTION_OUT and MLP_OUT are of the own slice's rows only (workspace.slice), and so are ROUTER_*
+ * unless model_limits.routing is set. */
 enum model_point {
     MODEL_EMBEDDING,      /* [rows][hidden] f32: what goes into layer 0 */
     MODEL_ATTENTION_OUT,  /* [rows][hidden] f32: after the output projection, before the residual */
@@ -37,6 +40,8 @@ struct model_limits {
     int32_t logit_rows; /* rows of one forward whose logits can be wanted */
     int32_t positions;  /* longest sequence */
     int32_t kv_blocks;
+    bool routing; /* observers see the routing of all rows of a tensor-parallel group; the same on
+                     all ranks */
 };
 
 /* The buffers of a forward, for limits.rows rows. */
@@ -44,18 +49,20 @@ struct model_workspace {
     float *x;         /* [rows][hidden] the residual stream */
     float *normed;    /* act rows f32 [rows][hidden] */
     void *normed_act; /* the same in the weights' dtype; = normed when that is f32 */
-    float *qkv;       /* [rows][(heads + 2 kv_heads) * head_dim] */
-    void *attended;   /* act rows [rows][heads * head_dim] */
-    float *block_out; /* [rows][hidden] what attention or MLP adds to the residual */
-    void *dense_h;    /* act rows [rows][dense_intermediate] */
+    float *qkv;       /* [rows][(heads + 2 kv_heads) * head_dim], own heads */
+    void *attended;   /* act rows [rows][heads * head_dim], own heads */
+    float *block_out; /* [rows][hidden] what attention or MLP adds to the residual; of several ranks
+                         attention's partial sums */
+    struct row_slice slice;
+    void *dense_h; /* act rows [rows][dense_intermediate] */
     struct moe_workspace moe;
     float *gathered; /* [logit_rows][hidden] */
-    float *logits;   /* [logit_rows][vocabulary] */
+    float *logits;   /* [logit_rows][own part of the vocabulary] */
 };
 
 struct model {
     const struct model_spec *spec;
-    const struct expert_ranks *ranks; /* NULL: one rank has all experts */
+    struct model_ranks ranks; /* all 0: this one has everything */
     const struct kernels *kernels;
     struct model_weights weights;
     struct model_limits limits;
@@ -64,6 +71,7 @@ struct model {
     float *rope_table; /* [positions][rotary_dim] */
     void *region;      /* workspace and rope table */
     size_t region_bytes;
+    int64_t step; /* the forward in progress, for messages */
 };
 
 /* What model_describe will take, before it takes it. */
@@ -73,12 +81,13 @@ struct model_memory {
 };
 
 /* Lays out weights and buffers without taking them; model->weights can be checked against a
- * checkpoint. spec, family and kernels are borrowed for the model's life. limits.positions <=
- * spec->max_positions is the caller's to ensure. STATUS_NO_MEMORY. Local. */
+ * checkpoint. spec, family, kernels and what ranks points to are borrowed for the model's life;
+ * ranks NULL: this rank has everything. limits.positions <= spec->max_positions and
+ * tensor_shard_check are the caller's to ensure. STATUS_NO_MEMORY. Local. */
 enum status model_describe(struct model *model, const struct model_spec *spec,
                            const struct family *family, const struct kernels *kernels,
                            enum dtype dtype, const struct model_limits *limits,
-                           const struct expert_ranks *ranks, struct model_memory *memory);
+                           const struct model_ranks *ranks, struct model_memory *memory);
 
 /* Takes all memory and loads the weights: from the checkpoint, or pseudo-random numbers when it is
  * NULL. On failure the model is only good for model_deinit. STATUS_NO_MEMORY, STATUS_IO (logged).
@@ -86,16 +95,17 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
 enum status model_load(struct model *model, const struct checkpoint *checkpoint);
 void model_deinit(struct model *model);
 
-/* Before a step's forward, when experts are shared with other ranks: how many rows each of them was
- * planned to have, rows_of [ranks], the same on all. Local. */
+/* Before a step's forward, when experts are shared with other ranks: how many rows each
+ * data-parallel group was planned to have, rows_of [groups], the same on all ranks. Local. */
 void model_begin_step(struct model *model, const int32_t *rows_of);
 
 /* One forward of all rows of the batch: writes their keys and values into their slots; *logits are
- * the wanted rows', f32 [logit_count][vocabulary], valid until the next forward. Tokens are in [0,
+ * the wanted rows', f32 [logit_count][weights.shard.ids], of the ids from weights.shard.first_id on
+ * (without tensor parallelism all ids), valid until the next forward. Tokens are in [0,
  * vocabulary); the batch is within the limits, and the batches of all ranks together are. `step`
  * names the forward in messages. Takes nothing. STATUS_PEER when another rank does not answer.
- * observer may be NULL. Collective over the expert-parallel ranks, also those without rows; Local
- * on one. */
+ * observer may be NULL. The batches of a tensor-parallel group are equal. Collective over the
+ * expert-parallel ranks, also those without rows; Local on one. */
 enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
                           const struct model_observer *observer, const float **logits);
 

@@ -49,15 +49,16 @@ static void add_matrix(struct layout *layout, struct load_item item) {
         *added = item;
 }
 
-/* The stored tensor [count] of a role is kept as f32 at `vector`. */
-static void add_vector(struct layout *layout, enum tensor_role role, int32_t layer, float *vector,
-                       int32_t count) {
+/* `own` of the stored tensor [count] of a role is kept as f32 at `vector`. */
+static void add_vector_part(struct layout *layout, enum tensor_role role, int32_t layer,
+                            float *vector, int32_t count, struct load_range own) {
     struct load_item *item = new_item(layout);
     if (item != NULL)
         *item = (struct load_item){.role = role,
                                    .layer = layer,
                                    .rows = 1,
                                    .columns = count,
+                                   .own_columns = own,
                                    .vector = vector,
                                    .is_vector = true};
 }
@@ -70,7 +71,7 @@ static float *take_vector(struct layout *layout, int32_t count) {
 static float *take_and_add_vector(struct layout *layout, enum tensor_role role, int32_t layer,
                                   int32_t count) {
     float *vector = take_vector(layout, count);
-    add_vector(layout, role, layer, vector, count);
+    add_vector_part(layout, role, layer, vector, count, (struct load_range){0});
     return vector;
 }
 
@@ -79,43 +80,76 @@ static float *vector_at(float *vector, int32_t offset) {
     return vector == NULL ? NULL : vector + offset;
 }
 
+/* Of all query or key/value heads, the stored columns and those of this rank. */
+struct head_columns {
+    int32_t stored;
+    struct load_range own;
+};
+
+static struct head_columns columns_of_heads(const struct attention_spec *spec, int32_t heads,
+                                            int32_t first, int32_t own) {
+    return (struct head_columns){heads * spec->head_dim,
+                                 {first * spec->head_dim, own * spec->head_dim}};
+}
+
+static void lay_out_qkv(struct layout *layout, int32_t layer, struct head_columns q,
+                        struct head_columns kv, struct layer_weights *w) {
+    const struct model_spec *spec = layout->weights->spec;
+    int32_t rows = q.own.count + 2 * kv.own.count;
+    weight_describe(layout->kernels, WEIGHT_PLAIN, layout->weights->dtype, 1, rows, spec->hidden,
+                    &w->qkv);
+    take_weight(layout, &w->qkv, &layout->weights->bytes.attention);
+    struct load_item item = {.layer = layer, .columns = spec->hidden, .weight = w->qkv};
+    item.role = ROLE_Q, item.rows = q.stored, item.own_rows = q.own, item.first_row = 0;
+    add_matrix(layout, item);
+    item.role = ROLE_K, item.rows = kv.stored, item.own_rows = kv.own;
+    item.first_row = q.own.count;
+    add_matrix(layout, item);
+    item.role = ROLE_V, item.first_row = q.own.count + kv.own.count;
+    add_matrix(layout, item);
+    if (!spec->attention.qkv_bias)
+        return;
+    float *bias = take_vector(layout, rows);
+    add_vector_part(layout, ROLE_Q_BIAS, layer, bias, q.stored, q.own);
+    add_vector_part(layout, ROLE_K_BIAS, layer, vector_at(bias, q.own.count), kv.stored, kv.own);
+    add_vector_part(layout, ROLE_V_BIAS, layer, vector_at(bias, q.own.count + kv.own.count),
+                    kv.stored, kv.own);
+    w->qkv_bias = bias;
+}
+
+/* Norms over the whole width of all heads are cut like the heads. */
+static const float *lay_out_head_norm(struct layout *layout, enum tensor_role role, int32_t layer,
+                                      struct head_columns columns) {
+    const struct attention_spec *attention = &layout->weights->spec->attention;
+    if (attention->qk_norm == QK_NORM_PER_HEAD)
+        return take_and_add_vector(layout, role, layer, attention->head_dim);
+    float *norm = take_vector(layout, columns.own.count);
+    add_vector_part(layout, role, layer, norm, columns.stored, columns.own);
+    return norm;
+}
+
 static void lay_out_attention(struct layout *layout, int32_t layer, struct layer_weights *w) {
     const struct model_spec *spec = layout->weights->spec;
     const struct attention_spec *attention = &spec->attention;
-    enum dtype dtype = layout->weights->dtype;
-    int32_t q = attention->heads * attention->head_dim;
-    int32_t kv = attention->kv_heads * attention->head_dim;
-    int64_t *bytes = &layout->weights->bytes.attention;
-
-    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, 1, q + 2 * kv, spec->hidden, &w->qkv);
-    take_weight(layout, &w->qkv, bytes);
-    struct load_item item = {.layer = layer, .columns = spec->hidden, .weight = w->qkv};
-    item.role = ROLE_Q, item.rows = q, item.first_row = 0;
-    add_matrix(layout, item);
-    item.role = ROLE_K, item.rows = kv, item.first_row = q;
-    add_matrix(layout, item);
-    item.role = ROLE_V, item.rows = kv, item.first_row = q + kv;
-    add_matrix(layout, item);
-    if (attention->qkv_bias) {
-        float *bias = take_vector(layout, q + 2 * kv);
-        add_vector(layout, ROLE_Q_BIAS, layer, bias, q);
-        add_vector(layout, ROLE_K_BIAS, layer, vector_at(bias, q), kv);
-        add_vector(layout, ROLE_V_BIAS, layer, vector_at(bias, q + kv), kv);
-        w->qkv_bias = bias;
-    }
+    const struct tensor_shard *shard = &layout->weights->shard;
+    struct head_columns q =
+        columns_of_heads(attention, attention->heads, shard->first_head, shard->heads);
+    struct head_columns kv =
+        columns_of_heads(attention, attention->kv_heads, shard->first_kv_head, shard->kv_heads);
+    lay_out_qkv(layout, layer, q, kv, w);
     if (attention->qk_norm != QK_NORM_NONE) {
-        bool per_head = attention->qk_norm == QK_NORM_PER_HEAD;
-        w->q_norm =
-            take_and_add_vector(layout, ROLE_Q_NORM, layer, per_head ? attention->head_dim : q);
-        w->k_norm =
-            take_and_add_vector(layout, ROLE_K_NORM, layer, per_head ? attention->head_dim : kv);
+        w->q_norm = lay_out_head_norm(layout, ROLE_Q_NORM, layer, q);
+        w->k_norm = lay_out_head_norm(layout, ROLE_K_NORM, layer, kv);
     }
-    weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, 1, spec->hidden, q, &w->o);
-    take_weight(layout, &w->o, bytes);
-    add_matrix(
-        layout,
-        (struct load_item){
-            .role = ROLE_O, .layer = layer, .rows = spec->hidden, .columns = q, .weight = w->o});
+    weight_describe(layout->kernels, WEIGHT_PLAIN, layout->weights->dtype, 1, spec->hidden,
+                    q.own.count, &w->o);
+    take_weight(layout, &w->o, &layout->weights->bytes.attention);
+    add_matrix(layout, (struct load_item){.role = ROLE_O,
+                                          .layer = layer,
+                                          .rows = spec->hidden,
+                                          .columns = q.stored,
+                                          .own_columns = q.own,
+                                          .weight = w->o});
     if (attention->output_bias)
         w->o_bias = take_and_add_vector(layout, ROLE_O_BIAS, layer, spec->hidden);
 }
@@ -186,10 +220,10 @@ static struct mlp_stack expert_stack(const struct model_weights *weights, int32_
     struct mlp_stack stack = {.experts = spec->router.experts,
                               .groups = spec->router.experts,
                               .intermediate = spec->expert_intermediate};
-    if (weights->ranks == NULL)
+    if (weights->experts == NULL)
         return stack;
-    const struct placement_layer *layer = &weights->ranks->placement->layer[moe_layer];
-    int32_t rank = weights->ranks->transport->rank;
+    const struct placement_layer *layer = &weights->experts->placement->layer[moe_layer];
+    int32_t rank = weights->experts->transport->rank;
     stack.groups = layer->first_slot[rank + 1] - layer->first_slot[rank];
     stack.expert_of = layer->expert_of + layer->first_slot[rank];
     return stack;
@@ -243,6 +277,27 @@ static void lay_out_layer(struct layout *layout, int32_t layer) {
                     &w->dense_gate_up, &w->dense_down, &weights->bytes.dense);
 }
 
+/* The own rows of the output matrix; a rank without any has one that is not used. */
+static void lay_out_output(struct layout *layout) {
+    struct model_weights *weights = layout->weights;
+    const struct model_spec *spec = weights->spec;
+    const struct tensor_shard *shard = &weights->shard;
+    if (spec->tied_embedding) {
+        if (shard->ids > 0)
+            weights->output = weight_rows(&weights->embedding, shard->first_id, shard->ids);
+        return;
+    }
+    weight_describe(layout->kernels, WEIGHT_PLAIN, weights->dtype, 1,
+                    shard->ids > 0 ? shard->ids : 1, spec->hidden, &weights->output);
+    take_weight(layout, &weights->output, &weights->bytes.output);
+    add_matrix(layout, (struct load_item){.role = ROLE_OUTPUT,
+                                          .rows = spec->vocabulary,
+                                          .columns = spec->hidden,
+                                          .own_rows = {shard->first_id, shard->ids},
+                                          .elsewhere = shard->ids == 0,
+                                          .weight = weights->output});
+}
+
 /* One walk over everything: measures when arena->base is NULL, else places. */
 static void lay_out(struct layout *layout) {
     struct model_weights *weights = layout->weights;
@@ -256,32 +311,30 @@ static void lay_out(struct layout *layout) {
     weight_describe(layout->kernels, form, weights->dtype, 1, spec->vocabulary, spec->hidden,
                     &weights->embedding);
     take_weight(layout, &weights->embedding, &weights->bytes.embedding);
-    struct load_item table = {.rows = spec->vocabulary, .columns = spec->hidden};
-    table.role = ROLE_EMBEDDING, table.weight = weights->embedding;
-    add_matrix(layout, table);
+    add_matrix(layout, (struct load_item){.role = ROLE_EMBEDDING,
+                                          .rows = spec->vocabulary,
+                                          .columns = spec->hidden,
+                                          .weight = weights->embedding});
     for (int32_t layer = 0; layer < spec->layers; layer++)
         lay_out_layer(layout, layer);
     weights->final_norm = take_and_add_vector(layout, ROLE_FINAL_NORM, 0, spec->hidden);
-    if (spec->tied_embedding) {
-        weights->output = weights->embedding;
-    } else {
-        weight_describe(layout->kernels, WEIGHT_PLAIN, weights->dtype, 1, spec->vocabulary,
-                        spec->hidden, &weights->output);
-        take_weight(layout, &weights->output, &weights->bytes.output);
-        table.role = ROLE_OUTPUT, table.weight = weights->output;
-        add_matrix(layout, table);
-    }
+    lay_out_output(layout);
     weights->region_bytes = layout->arena.used;
     weights->bytes.total = (int64_t)layout->arena.used;
 }
 
 enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
                                    const struct kernels *kernels, enum dtype dtype,
-                                   const struct expert_ranks *ranks,
-                                   struct model_weights *weights) {
+                                   const struct model_ranks *ranks, struct model_weights *weights) {
     ASSERT(dtype == DTYPE_F32 || dtype == DTYPE_BF16);
-    *weights =
-        (struct model_weights){.spec = spec, .family = family, .ranks = ranks, .dtype = dtype};
+    bool shared = ranks != NULL && ranks->tensor.count > 1;
+    *weights = (struct model_weights){
+        .spec = spec,
+        .family = family,
+        .experts = ranks != NULL ? ranks->experts : NULL,
+        .shard = tensor_shard_of(spec, shared ? ranks->tensor.self : 0,
+                                 shared ? ranks->tensor.count : 1, kernels->ops->panel),
+        .dtype = dtype};
     weights->layers = calloc((size_t)spec->layers, sizeof *weights->layers);
     struct layout layout = {.weights = weights, .kernels = kernels};
     if (weights->layers != NULL)

@@ -7,19 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "comm/collective.h"
 #include "kernels/kernel_ops.h"
 #include "moe/moe_layer.h"
 #include "runtime/checkpoint.h"
 #include "runtime/family.h"
 #include "runtime/model_spec.h"
+#include "runtime/tensor_shard.h"
 
 struct layer_weights {
     const float *input_norm, *post_norm; /* [hidden] */
     const float *q_norm, *k_norm;        /* NULL: none */
-    struct weight qkv;                   /* q rows, then k rows, then v rows */
+    struct weight qkv;                   /* q rows, then k rows, then v rows, of the own heads */
     const float *qkv_bias;               /* NULL: none */
-    struct weight o;
-    const float *o_bias;                     /* NULL: none */
+    struct weight o;                     /* [hidden][own heads' columns] */
+    const float *o_bias;                 /* NULL: none */
     struct weight dense_gate_up, dense_down; /* of a dense layer */
     struct moe_layer moe;                    /* of an MoE layer */
 };
@@ -32,13 +34,21 @@ struct weight_bytes_by_kind {
 
 struct load_item;
 
+/* The ranks that a model is spread over, and this one's part. Members are borrowed. */
+struct model_ranks {
+    const struct expert_ranks *experts; /* NULL: this rank has all experts */
+    struct collective_group tensor;     /* the tensor-parallel group; count 1 or 0: none */
+    bool all_reduce; /* of partial sums, as DeepSpeed-MoE does, instead of reduce-scatter */
+};
+
 struct model_weights {
     const struct model_spec *spec;
     const struct family *family;
-    const struct expert_ranks *ranks; /* NULL: this rank has all experts */
+    const struct expert_ranks *experts; /* NULL: this rank has all experts */
+    struct tensor_shard shard;          /* of attention and output */
     enum dtype dtype;        /* of the matrices: f32 or bf16; router, norms and biases are f32 */
     struct weight embedding; /* [vocabulary][hidden] */
-    struct weight output;    /* the same as embedding when tied */
+    struct weight output;    /* [shard.ids][hidden]; rows of the embedding when tied */
     const float *final_norm;
     struct layer_weights *layers; /* [spec->layers] */
     struct load_item *items;      /* where each stored tensor goes */
@@ -49,10 +59,11 @@ struct model_weights {
 };
 
 /* Lays the weights out without taking their memory: weights->bytes and region_bytes are known
- * afterwards. spec, family and kernels are kept. STATUS_NO_MEMORY (logged). Local. */
+ * afterwards. spec, family and ranks->experts are kept; ranks NULL: this rank has everything. The
+ * tensor-parallel size is one that tensor_shard_check accepts. STATUS_NO_MEMORY (logged). Local. */
 enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
                                    const struct kernels *kernels, enum dtype dtype,
-                                   const struct expert_ranks *ranks, struct model_weights *weights);
+                                   const struct model_ranks *ranks, struct model_weights *weights);
 void model_weights_deinit(struct model_weights *weights);
 
 /* How many numbers the described tensors hold together (a tied output is not counted twice). Local.

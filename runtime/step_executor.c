@@ -62,7 +62,7 @@ static enum status stage_rows(struct step_executor *executor, const struct step_
     return STATUS_OK;
 }
 
-/* What each rank brings to the experts, as planned: a rank is a group of its own. */
+/* What each data-parallel group brings to the experts, as planned. */
 static void share_row_counts(struct step_executor *executor, const struct step_plan *plan) {
     int32_t rows_of[TRANSPORT_RANKS_MAX] = {0};
     for (int32_t i = 0; i < plan->entries; i++)

@@ -71,6 +71,8 @@ enum status step_link_share(struct step_link *link, struct step_plan *plan) {
 static int32_t rows_expected(const struct step_link *link, const struct step_plan *plan,
                              int32_t rank) {
     int32_t rows = 0;
+    if (rank % link->ranks->tp_size != 0)
+        return 0;
     for (int32_t i = 0; i < plan->entries; i++)
         if (plan->entry[i].group == rank / link->ranks->tp_size)
             rows += step_plan_logit_rows(&plan->entry[i]);

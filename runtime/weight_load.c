@@ -138,7 +138,7 @@ enum status model_weights_check(const struct model_weights *weights,
 struct load_piece {
     const struct load_item *item;
     const struct tensor_info *tensor; /* NULL: dummy numbers */
-    int32_t first_row, rows;
+    int32_t first_row, rows;          /* stored rows */
 };
 
 struct load {
@@ -161,8 +161,21 @@ static enum dtype stored_dtype(const struct tensor_info *tensor) {
                                          : DTYPE_F16;
 }
 
+static struct load_range whole_or(struct load_range own, int32_t all) {
+    return own.count > 0 ? own : (struct load_range){0, all};
+}
+
+static struct load_range rows_of(const struct load_item *item) {
+    return whole_or(item->own_rows, item->rows);
+}
+
+static struct load_range columns_of(const struct load_item *item) {
+    return whole_or(item->own_columns, item->columns);
+}
+
+/* Of the own columns. */
 static int64_t row_bytes(const struct load_piece *piece) {
-    return piece->item->columns * dtype_bytes(stored_dtype(piece->tensor));
+    return columns_of(piece->item).count * dtype_bytes(stored_dtype(piece->tensor));
 }
 
 static enum status append_pieces(struct load *load, const struct load_item *item) {
@@ -177,9 +190,11 @@ static enum status append_pieces(struct load *load, const struct load_item *item
     int64_t rows_a_piece = PIECE_BYTES / row_bytes(&piece);
     if (rows_a_piece < 1)
         rows_a_piece = 1;
-    for (int32_t row = 0; row < item->rows; row += piece.rows) {
+    struct load_range own = rows_of(item);
+    int32_t end = own.first + own.count;
+    for (int32_t row = own.first; row < end; row += piece.rows) {
         piece.first_row = row;
-        piece.rows = item->rows - row < rows_a_piece ? item->rows - row : (int32_t)rows_a_piece;
+        piece.rows = end - row < rows_a_piece ? end - row : (int32_t)rows_a_piece;
         if (load->piece_count == load->piece_capacity) {
             int32_t capacity = load->piece_capacity > 0 ? 2 * load->piece_capacity : 1024;
             struct load_piece *pieces = realloc(load->pieces, sizeof *pieces * (size_t)capacity);
@@ -217,27 +232,47 @@ static float element_as_f32(const void *source, enum dtype dtype, int32_t index)
 }
 
 /* Uniform numbers of variance 1/columns (so that activations keep their size), norms all 1, biases
- * 0. */
+ * 0. Each row has its own beginning, so that the numbers do not depend on who holds which part. */
 static void fill_dummy(const struct load_piece *piece, uint16_t *out) {
     const struct load_item *item = piece->item;
-    int64_t count = (int64_t)piece->rows * item->columns;
+    struct load_range own = columns_of(item);
     if (item->is_vector) {
         bool is_norm = item->role == ROLE_INPUT_NORM || item->role == ROLE_POST_NORM ||
                        item->role == ROLE_FINAL_NORM || item->role == ROLE_Q_NORM ||
                        item->role == ROLE_K_NORM;
-        for (int64_t i = 0; i < count; i++)
+        for (int32_t i = 0; i < own.count; i++)
             out[i] = dtype_f32_to_bf16(is_norm ? 1.0f : 0.0f);
         return;
     }
     float amplitude = sqrtf(3.0f / (float)item->columns);
-    uint64_t state = (uint64_t)item->role * 0x9e3779b97f4a7c15u +
-                     (uint64_t)item->layer * 0xbf58476d1ce4e5b9u +
-                     (uint64_t)item->expert * 0x94d049bb133111ebu + (uint64_t)piece->first_row + 1;
-    for (int64_t i = 0; i < count; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        float unit = (float)(int32_t)(state >> 32) * 0x1p-31f;
-        out[i] = dtype_f32_to_bf16(unit * amplitude);
+    for (int32_t row = piece->first_row; row < piece->first_row + piece->rows; row++) {
+        uint64_t state = (uint64_t)item->role * 0x9e3779b97f4a7c15u +
+                         (uint64_t)item->layer * 0xbf58476d1ce4e5b9u +
+                         (uint64_t)item->expert * 0x94d049bb133111ebu +
+                         (uint64_t)row * 0xd6e8feb86659fd93u + 1;
+        for (int32_t i = 0; i < own.first + own.count; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            float unit = (float)(int32_t)(state >> 32) * 0x1p-31f;
+            if (i >= own.first)
+                *out++ = dtype_f32_to_bf16(unit * amplitude);
+        }
     }
+}
+
+/* The own columns of the piece's rows, side by side in `buffer`. */
+static enum status read_piece(const struct load *load, const struct load_piece *piece,
+                              char *buffer) {
+    struct load_range own = columns_of(piece->item);
+    int64_t element = dtype_bytes(stored_dtype(piece->tensor)), bytes = row_bytes(piece);
+    int64_t stored = piece->item->columns * element;
+    if (bytes == stored)
+        return checkpoint_read(load->checkpoint, piece->tensor, stored * piece->first_row,
+                               stored * piece->rows, buffer);
+    for (int32_t row = 0; row < piece->rows; row++)
+        RETURN_IF_ERROR(checkpoint_read(load->checkpoint, piece->tensor,
+                                        stored * (piece->first_row + row) + own.first * element,
+                                        bytes, buffer + row * bytes));
+    return STATUS_OK;
 }
 
 static void load_one_piece(void *context, int32_t index, int32_t thread) {
@@ -250,9 +285,7 @@ static void load_one_piece(void *context, int32_t index, int32_t thread) {
     if (piece->tensor == NULL) {
         fill_dummy(piece, (uint16_t *)(void *)buffer);
     } else {
-        enum status status =
-            checkpoint_read(load->checkpoint, piece->tensor, row_bytes(piece) * piece->first_row,
-                            row_bytes(piece) * piece->rows, buffer);
+        enum status status = read_piece(load, piece, buffer);
         if (status != STATUS_OK) {
             atomic_store(&load->failed, (int)status);
             return;
@@ -260,17 +293,18 @@ static void load_one_piece(void *context, int32_t index, int32_t thread) {
     }
     enum dtype dtype = stored_dtype(piece->tensor);
     if (item->is_vector) {
-        for (int32_t i = 0; i < item->columns; i++)
+        for (int32_t i = 0; i < columns_of(item).count; i++)
             item->vector[i] = element_as_f32(buffer, dtype, i);
         return;
     }
     struct weight_piece packed = {.group = item->group,
                                   .part = item->part,
-                                  .first_row = item->first_row + piece->first_row,
+                                  .first_row =
+                                      item->first_row + piece->first_row - rows_of(item).first,
                                   .row_count = piece->rows,
                                   .source = buffer,
                                   .source_dtype = dtype,
-                                  .source_stride = item->columns};
+                                  .source_stride = columns_of(item).count};
     weight_pack(load->kernels, &item->weight, &packed);
 }
 

@@ -4,12 +4,18 @@
 
 #include "runtime/model_weights.h"
 
+/* A stretch of rows or columns; count 0: all of them. */
+struct load_range {
+    int32_t first, count;
+};
+
 /* One stored tensor and its destination. */
 struct load_item {
     enum tensor_role role;
     int32_t layer, expert;
-    bool is_vector;        /* stored as [columns], kept as f32 at `vector` */
-    int32_t rows, columns; /* stored shape (vectors: 1, length) */
+    bool is_vector;                          /* stored as [columns], kept as f32 at `vector` */
+    int32_t rows, columns;                   /* stored shape (vectors: 1, length) */
+    struct load_range own_rows, own_columns; /* what this rank reads of it */
     float *vector;
     struct weight weight; /* matrices: rows go to group `group`, part `part`, from `first_row` on */
     bool elsewhere;       /* another rank's: known, not loaded here */

@@ -74,6 +74,7 @@ static const struct flag_value flag_values[] = {
     {"--dump-routing", "@routing", NULL},
     {"--traffic", NULL, NULL},
     {"--traffic-json", "@traffic", NULL},
+    {"--tensor-parallel-size", "1", NULL},
     {"--data-parallel-size", "1", NULL},
     {"--enable-expert-parallel", NULL, NULL},
     {"--moe-flow", "a2a", NULL},

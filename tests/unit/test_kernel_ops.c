@@ -69,7 +69,13 @@ static char *run_head_norm(const struct kernels *kernels, enum dtype dtype, int3
     float *x = kernel_test_floats(3, (int64_t)rows * 3 * columns, 2.0f); /* head 2: left alone */
     float *weight = kernel_test_floats(4, columns, 1.0f);
     float *y = kernel_test_take((int64_t)rows * dense_f32(dtype, columns));
-    struct head_norm_args args = {rows, 2, columns, x, 3 * (int64_t)columns, weight, 1e-6f};
+    struct head_norm_args args = {.rows = rows,
+                                  .heads = 2,
+                                  .dim = columns,
+                                  .x = x,
+                                  .stride = 3 * (int64_t)columns,
+                                  .weight = weight,
+                                  .epsilon = 1e-6f};
     kernels->ops->head_norm(kernels, &args);
     for (int32_t m = 0; m < rows; m++) {
         for (int32_t i = 0; i < columns; i++) {
@@ -81,6 +87,41 @@ static char *run_head_norm(const struct kernels *kernels, enum dtype dtype, int3
     free(x);
     free(weight);
     return (char *)y;
+}
+
+/* One norm in two parts, as two ranks compute it. */
+static char *run_shared_norm(const struct kernels *kernels, enum dtype dtype, int32_t rows,
+                             int32_t columns) {
+    (void)dtype;
+    float *x = kernel_test_floats(3, (int64_t)rows * columns, 2.0f);
+    float *weight = kernel_test_floats(4, columns, 1.0f);
+    float *sums = kernel_test_take(2 * rows * (int64_t)sizeof(float));
+    int32_t border[3] = {0, columns / 2, columns};
+    for (int part = 0; part < 2; part++) {
+        struct square_sum_args sum = {.rows = rows,
+                                      .dim = border[part + 1] - border[part],
+                                      .x = x + border[part],
+                                      .stride = columns,
+                                      .sums = sums + part * rows};
+        kernels->ops->square_sum(kernels, &sum);
+    }
+    for (int32_t m = 0; m < rows; m++)
+        sums[m] += sums[rows + m];
+    for (int part = 0; part < 2; part++) {
+        struct head_norm_args norm = {.rows = rows,
+                                      .heads = 1,
+                                      .dim = border[part + 1] - border[part],
+                                      .x = x + border[part],
+                                      .stride = columns,
+                                      .weight = weight + border[part],
+                                      .epsilon = 1e-6f,
+                                      .square_sums = sums,
+                                      .width = columns};
+        kernels->ops->head_norm(kernels, &norm);
+    }
+    free(weight);
+    free(sums);
+    return (char *)x;
 }
 
 static char *run_rope_form(const struct kernels *kernels, int32_t rows, int32_t columns,
@@ -249,6 +290,7 @@ static const struct op_case cases[] = {
     {"rmsnorm", false, DTYPE_F32, run_rmsnorm, act_row},
     {"rmsnorm", false, DTYPE_BF16, run_rmsnorm, act_row},
     {"head_norm", false, DTYPE_F32, run_head_norm, dense_f32},
+    {"head_norm in parts", false, DTYPE_F32, run_shared_norm, dense_f32},
     {"rope halves", true, DTYPE_F32, run_rope_halves, dense_f32},
     {"rope pairs", true, DTYPE_F32, run_rope_pairs, dense_f32},
     {"clamp", true, DTYPE_F32, run_clamp, dense_f32},

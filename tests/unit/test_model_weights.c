@@ -309,6 +309,100 @@ static void tied_and_in_pieces(void **state) {
     subject_close(&s);
 }
 
+/* ---- parts of a tensor-parallel group ---- */
+
+/* A layer of 4 heads over 2 key/value heads, and a vocabulary that does not divide. */
+static struct model_spec shared_spec(bool tied) {
+    struct model_spec spec = {.hidden = 33, .layers = 1, .vocabulary = 331, .max_positions = 64};
+    spec.dense_intermediate = 3;
+    spec.tied_embedding = tied;
+    spec.attention = (struct attention_spec){.heads = 4,
+                                             .kv_heads = 2,
+                                             .head_dim = 6,
+                                             .qkv_bias = !tied,
+                                             .qk_norm = tied ? QK_NORM_FULL_WIDTH : QK_NORM_NONE};
+    return spec;
+}
+
+/* Rows from `row` on of a part are rows from `whole_row` on, columns from whole_column on. */
+static void expect_same_rows(const struct weight *part, int32_t row, const struct weight *whole,
+                             int32_t whole_row, int32_t rows, int32_t whole_column) {
+    float *a = calloc((size_t)part->columns, sizeof *a);
+    float *b = calloc((size_t)whole->columns, sizeof *b);
+    assert_true(a != NULL && b != NULL);
+    for (int32_t i = 0; i < rows; i++) {
+        weight_unpack_row(part, 0, WEIGHT_PART_ONLY, row + i, a);
+        weight_unpack_row(whole, 0, WEIGHT_PART_ONLY, whole_row + i, b);
+        assert_memory_equal(a, b + whole_column, sizeof *a * (size_t)part->columns);
+    }
+    free(a);
+    free(b);
+}
+
+static void expect_part(const struct model_weights *part, const struct model_weights *whole) {
+    const struct layer_weights *p = &part->layers[0], *w = &whole->layers[0];
+    const struct tensor_shard *shard = &part->shard;
+    int32_t q = shard->heads * 6, kv = shard->kv_heads * 6;
+    int32_t q_first = shard->first_head * 6, kv_first = shard->first_kv_head * 6;
+    assert_int_equal(p->qkv.rows, q + 2 * kv);
+    expect_same_rows(&p->qkv, 0, &w->qkv, q_first, q, 0);
+    expect_same_rows(&p->qkv, q, &w->qkv, 24 + kv_first, kv, 0);
+    expect_same_rows(&p->qkv, q + kv, &w->qkv, 36 + kv_first, kv, 0);
+    assert_int_equal(p->o.columns, q);
+    expect_same_rows(&p->o, 0, &w->o, 0, 33, q_first);
+    expect_same_rows(&part->output, 0, &whole->output, shard->first_id, shard->ids, 0);
+    if (p->qkv_bias != NULL) {
+        assert_memory_equal(p->qkv_bias, w->qkv_bias + q_first, sizeof(float) * (size_t)q);
+        assert_memory_equal(p->qkv_bias + q, w->qkv_bias + 24 + kv_first,
+                            sizeof(float) * (size_t)kv);
+    }
+    if (p->q_norm != NULL) {
+        assert_memory_equal(p->q_norm, w->q_norm + q_first, sizeof(float) * (size_t)q);
+        assert_memory_equal(p->k_norm, w->k_norm + kv_first, sizeof(float) * (size_t)kv);
+    }
+}
+
+/* Every rank of a group has its heads and its ids, and nothing is held by nobody. */
+static void parts_are_parts_of_the_whole(void **state) {
+    (void)state;
+    for (int run = 0; run < 12; run++) {
+        bool tied = run % 2 == 1, dummy = run >= 8;
+        int32_t count = run / 2 % 2 == 0 ? 2 : 4, ids = 0;
+        enum dtype dtype = run / 4 % 2 == 0 ? DTYPE_F32 : DTYPE_BF16;
+        struct model_spec spec = shared_spec(tied);
+        const char *family = tied ? "qwen3" : "qwen2";
+        struct subject whole;
+        subject_open(&whole, &spec, family, run % 3 == 0 ? CPU_ISA_REFERENCE : cpu_isa_best(), 2,
+                     dtype);
+        if (dummy)
+            assert_int_equal(model_weights_load_dummy(&whole.weights, &whole.kernels), STATUS_OK);
+        else
+            subject_load(&whole, TENSOR_F32);
+        for (int32_t self = 0; self < count; self++) {
+            struct model_ranks ranks = {.tensor = {.count = count, .self = self}};
+            struct model_weights part;
+            struct weights_mismatch mismatch;
+            assert_int_equal(model_weights_describe(&spec, family_of(family), &whole.kernels, dtype,
+                                                    &ranks, &part),
+                             STATUS_OK);
+            assert_int_equal(part.shard.first_id, ids);
+            if (dummy) {
+                assert_int_equal(model_weights_load_dummy(&part, &whole.kernels), STATUS_OK);
+            } else {
+                assert_int_equal(
+                    model_weights_check(&part, whole.checkpoint, NULL, NULL, &mismatch), STATUS_OK);
+                assert_int_equal(model_weights_load(&part, &whole.kernels, whole.checkpoint),
+                                 STATUS_OK);
+            }
+            expect_part(&part, &whole.weights);
+            ids += part.shard.ids;
+            model_weights_deinit(&part);
+        }
+        assert_int_equal(ids, spec.vocabulary);
+        subject_close(&whole);
+    }
+}
+
 /* The same numbers stored as f16 and as f32 are the same model: equal memory. */
 static void f16_is_f32(void **state) {
     (void)state;
@@ -569,6 +663,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_has_its_place),
         cmocka_unit_test(tied_and_in_pieces),
+        cmocka_unit_test(parts_are_parts_of_the_whole),
         cmocka_unit_test(f16_is_f32),
         cmocka_unit_test(mismatches_are_named),
         cmocka_unit_test(a_file_that_shrinks),
