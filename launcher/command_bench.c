@@ -298,6 +298,33 @@ static enum status bench_latency(const struct bench_flags *flags,
 
 #define BENCH_ENTRIES 5
 
+static enum status bench(struct bench_flags *flags, int argc, char **argv) {
+    int operand = flags->engine.settings.first_operand;
+    if (operand + 1 != argc || strcmp(argv[operand], "latency") != 0) {
+        LOG_ERROR("bench: expected 'latency', got '%s'",
+                  operand < argc ? argv[operand] : "nothing");
+        return STATUS_USAGE;
+    }
+    if (flags->prompt == 0 && flags->generated == 0) {
+        LOG_ERROR("bench latency: expected --prompt or --generate above 0, got 0 for both");
+        return STATUS_USAGE;
+    }
+    struct engine_options options;
+    char folder[FLAGS_PATH_MAX];
+    RETURN_IF_ERROR(engine_flags_resolve(&flags->engine, &options, folder));
+    int32_t longest = flags->prompt > flags->generated ? flags->prompt : flags->generated;
+    if (options.positions == 0) {
+        options.positions = longest + 3;
+        options.positions_of_request = true;
+    }
+    if (options.positions < longest + 2) {
+        LOG_ERROR("--max-model-len: expected at least %d for --prompt and --generate, got %d",
+                  longest + 2, options.positions);
+        return STATUS_USAGE;
+    }
+    return bench_latency(flags, &options);
+}
+
 enum status command_bench(int argc, char **argv) {
     struct bench_flags flags = {
         .engine = engine_flags_default(), .prompt = 512, .generated = 64, .repetitions = 3};
@@ -318,33 +345,10 @@ enum status command_bench(int argc, char **argv) {
                    "both measured in the same run.",
         .entries = entries,
         .count = engine_flags_entries(&flags.engine, entries, BENCH_ENTRIES)};
-    int operand, help;
-    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
-    if (help) {
-        options_help(&command);
-        return STATUS_OK;
-    }
-    if (operand + 1 != argc || strcmp(argv[operand], "latency") != 0) {
-        LOG_ERROR("bench: expected 'latency', got '%s'",
-                  operand < argc ? argv[operand] : "nothing");
-        return STATUS_USAGE;
-    }
-    if (flags.prompt == 0 && flags.generated == 0) {
-        LOG_ERROR("bench latency: expected --prompt or --generate above 0, got 0 for both");
-        return STATUS_USAGE;
-    }
-    struct engine_options options;
-    char folder[FLAGS_PATH_MAX];
-    RETURN_IF_ERROR(engine_flags_resolve(&flags.engine, &options, folder));
-    int32_t longest = flags.prompt > flags.generated ? flags.prompt : flags.generated;
-    if (options.positions == 0) {
-        options.positions = longest + 3;
-        options.positions_of_request = true;
-    }
-    if (options.positions < longest + 2) {
-        LOG_ERROR("--max-model-len: expected at least %d for --prompt and --generate, got %d",
-                  longest + 2, options.positions);
-        return STATUS_USAGE;
-    }
-    return bench_latency(&flags, &options);
+    struct settings *settings = &flags.engine.settings;
+    enum status status = settings_parse(&command, argc, argv, settings);
+    if (status == STATUS_OK && !settings->answered)
+        status = bench(&flags, argc, argv);
+    settings_deinit(settings);
+    return status;
 }

@@ -107,14 +107,14 @@ enum status command_doctor(int argc, char **argv) {
                    "verdict; the exit code is that of the worst problem.",
         .entries = entries,
         .count = DOCTOR_ENTRIES};
-    int operand, help;
-    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
-    if (help) {
+    struct options_line line = {.only = NULL};
+    RETURN_IF_ERROR(options_parse(&command, argc, argv, &line));
+    if (line.help) {
         options_help(&command);
         return STATUS_OK;
     }
-    if (operand < argc) {
-        LOG_ERROR("doctor: expected flags only, got '%s'", argv[operand]);
+    if (line.first_operand < argc) {
+        LOG_ERROR("doctor: expected flags only, got '%s'", argv[line.first_operand]);
         return STATUS_USAGE;
     }
     RETURN_IF_ERROR(set_log_level(flags.log_level));

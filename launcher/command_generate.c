@@ -81,6 +81,22 @@ static enum status check_prompt_flags(const struct generate_flags *flags, int op
     return STATUS_OK;
 }
 
+static enum status generate(struct generate_flags *flags, int argc, char **argv) {
+    if (argc == 1 && flags->prompt == NULL && flags->chat == NULL && flags->file == NULL &&
+        flags->token_ids == NULL) {
+        flags->prompt = demo_prompt;
+        flags->temperature = 0.7f;
+        flags->top_p = 0.9f;
+        flags->echo_prompt = true;
+        return generate_run(flags);
+    }
+    int operand = flags->engine.settings.first_operand;
+    RETURN_IF_ERROR(check_prompt_flags(flags, argc - operand));
+    if (operand < argc)
+        flags->prompt = argv[operand];
+    return generate_run(flags);
+}
+
 enum status command_generate(int argc, char **argv) {
     struct generate_flags flags = {.engine = engine_flags_default(),
                                    .max_tokens = 64,
@@ -98,21 +114,10 @@ enum status command_generate(int argc, char **argv) {
                                          "the demo model and a prompt of its own.",
                                      .entries = entries,
                                      .count = fill_entries(&flags, entries)};
-    int operand, help;
-    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
-    if (help) {
-        options_help(&command);
-        return STATUS_OK;
-    }
-    if (argc == 1) {
-        flags.prompt = demo_prompt;
-        flags.temperature = 0.7f;
-        flags.top_p = 0.9f;
-        flags.echo_prompt = true;
-        return generate_run(&flags);
-    }
-    RETURN_IF_ERROR(check_prompt_flags(&flags, argc - operand));
-    if (operand < argc)
-        flags.prompt = argv[operand];
-    return generate_run(&flags);
+    struct settings *settings = &flags.engine.settings;
+    enum status status = settings_parse(&command, argc, argv, settings);
+    if (status == STATUS_OK && !settings->answered)
+        status = generate(&flags, argc, argv);
+    settings_deinit(settings);
+    return status;
 }

@@ -146,6 +146,22 @@ static enum status inspect(const struct engine_options *options) {
     return status;
 }
 
+static enum status inspect_folder(struct engine_flags *flags, int argc, char **argv) {
+    int folders = argc - flags->settings.first_operand;
+    bool has_flag = settings_origin_of(&flags->settings, "model") == SETTINGS_FLAG;
+    if (folders + has_flag > 1) {
+        LOG_ERROR("inspect: expected at most one folder (an operand or --model), got %d",
+                  folders + has_flag);
+        return STATUS_USAGE;
+    }
+    if (folders == 1)
+        flags->model = argv[flags->settings.first_operand];
+    struct engine_options options;
+    char folder[FLAGS_PATH_MAX];
+    RETURN_IF_ERROR(engine_flags_resolve(flags, &options, folder));
+    return inspect(&options);
+}
+
 enum status command_inspect(int argc, char **argv) {
     struct engine_flags flags = engine_flags_default();
     struct option_entry entries[ENGINE_FLAGS_ENTRIES];
@@ -158,21 +174,9 @@ enum status command_inspect(int argc, char **argv) {
                    "files only (--load-format dummy: config.json only).",
         .entries = entries,
         .count = count};
-    int operand, help;
-    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
-    if (help) {
-        options_help(&command);
-        return STATUS_OK;
-    }
-    if (argc - operand + (flags.model != NULL) > 1) {
-        LOG_ERROR("inspect: expected at most one folder (an operand or --model), got %d",
-                  argc - operand + (flags.model != NULL));
-        return STATUS_USAGE;
-    }
-    if (operand < argc)
-        flags.model = argv[operand];
-    struct engine_options options;
-    char folder[FLAGS_PATH_MAX];
-    RETURN_IF_ERROR(engine_flags_resolve(&flags, &options, folder));
-    return inspect(&options);
+    enum status status = settings_parse(&command, argc, argv, &flags.settings);
+    if (status == STATUS_OK && !flags.settings.answered)
+        status = inspect_folder(&flags, argc, argv);
+    settings_deinit(&flags.settings);
+    return status;
 }

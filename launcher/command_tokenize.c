@@ -153,17 +153,18 @@ enum status command_tokenize(int argc, char **argv) {
             "{\"ids\"} in,\n{\"text\", \"text_skip_special\"} out.",
         .entries = entries,
         .count = sizeof entries / sizeof entries[0]};
-    int operand, help;
-    RETURN_IF_ERROR(options_parse(&command, argc, argv, &operand, &help));
-    if (help) {
+    struct options_line line = {.only = NULL};
+    RETURN_IF_ERROR(options_parse(&command, argc, argv, &line));
+    if (line.help) {
         options_help(&command);
         return STATUS_OK;
     }
-    if (argc - operand != (flags.jsonl ? 0 : 1)) {
+    int operands = argc - line.first_operand;
+    if (operands != (flags.jsonl ? 0 : 1)) {
         LOG_ERROR("tokenize: expected %s, got %d operands",
                   flags.jsonl ? "no operand beside --jsonl" : "one text (or ids with --decode)",
-                  argc - operand);
+                  operands);
         return STATUS_USAGE;
     }
-    return tokenize(&flags, flags.jsonl ? NULL : argv[operand]);
+    return tokenize(&flags, flags.jsonl ? NULL : argv[line.first_operand]);
 }

@@ -1,9 +1,16 @@
-/* Reads the environment: who started us, and how many. */
+/* Reads the environment: who started us and how many, and what it says about flags. */
+#define _GNU_SOURCE
 #include "launcher/config.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PREFIX "MOEBIUS_"
 
 bool config_under_launcher(void) {
     /* Open MPI's mpirun; PMIx (srun --mpi=pmix, prterun); PMI (MPICH's and Slurm's). */
@@ -26,4 +33,27 @@ int config_processes(void) {
             return (int)count;
     }
     return 1;
+}
+
+const char *config_environment(const char *flag) {
+    char name[96] = PREFIX;
+    size_t length = sizeof PREFIX - 1;
+    for (; *flag != '\0' && length < sizeof name - 1; flag++)
+        name[length++] = *flag == '-' ? '_' : (char)toupper((unsigned char)*flag);
+    name[length] = '\0';
+    return getenv(name);
+}
+
+bool config_environment_flag(int32_t index, char *name, size_t size) {
+    for (char **variable = environ; *variable != NULL; variable++) {
+        if (strncmp(*variable, PREFIX, sizeof PREFIX - 1) != 0 || index-- > 0)
+            continue;
+        const char *from = *variable + sizeof PREFIX - 1;
+        size_t length = 0;
+        for (; from[length] != '\0' && from[length] != '=' && length + 1 < size; length++)
+            name[length] = from[length] == '_' ? '-' : (char)tolower((unsigned char)from[length]);
+        name[length] = '\0';
+        return true;
+    }
+    return false;
 }

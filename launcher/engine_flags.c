@@ -24,7 +24,7 @@ struct engine_flags engine_flags_default(void) {
 
 int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *entries,
                              int32_t count) {
-    const struct option_entry shared[ENGINE_FLAGS_ENTRIES] = {
+    const struct option_entry shared[ENGINE_FLAGS_ENTRIES - SETTINGS_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Model"},
         {OPTION_STRING, "model", &flags->model, "DIR",
          "a Hugging Face folder; default: the demo model", 0, 0},
@@ -45,7 +45,8 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
          "error, warn, info, debug or trace", 0, 0},
     };
     memcpy(entries + count, shared, sizeof shared);
-    return count + ENGINE_FLAGS_ENTRIES;
+    return settings_entries(&flags->settings, entries,
+                            count + ENGINE_FLAGS_ENTRIES - SETTINGS_ENTRIES);
 }
 
 int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entry *entries,
@@ -189,6 +190,8 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
         level == LOG_LEVEL_INFO)
         level = LOG_LEVEL_WARN; /* the coordinator tells the life of the job */
     log_setup(level, ranks->rank);
+    settings_announce(&flags->settings, false);
+    RETURN_IF_ERROR(settings_agree(&flags->settings, ranks));
     options->ranks = ranks;
     if (flags->threads == 0) { /* ranks of one machine share the CPUs that they may use */
         options->threads /= ranks->node_size;

@@ -3,9 +3,11 @@
 #define MOEBIUS_LAUNCHER_ENGINE_FLAGS_H
 
 #include "launcher/options.h"
+#include "launcher/settings.h"
 #include "runtime/engine.h"
 
 struct engine_flags {
+    struct settings settings;
     const char *model, *dtype, *load_format, *cpu_isa, *log_level;
     int32_t threads, max_model_len, max_num_batched_tokens;
     int32_t tensor_parallel_size, data_parallel_size, comm_timeout_s, expert_replicas;
@@ -17,7 +19,7 @@ struct engine_flags {
 struct engine_flags engine_flags_default(void);
 
 /* How many entries engine_flags_entries writes. */
-#define ENGINE_FLAGS_ENTRIES 10
+#define ENGINE_FLAGS_ENTRIES (10 + SETTINGS_ENTRIES)
 #define ENGINE_FLAGS_RANK_ENTRIES 8
 
 /* Appends the entries (headings included) to a command's table and returns the new count. */
@@ -36,8 +38,9 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
 enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
                                  char *folder);
 
-/* Joins the job as the flags say; *ranks must live as long as the options, which point to it
- * afterwards. Ranks other than the coordinator log from warnings on. See job_start. Collective. */
+/* Joins the job as the flags say, with the same values on all ranks; *ranks must live as long as
+ * the options, which point to it afterwards. Ranks other than the coordinator log from warnings on.
+ * See job_start. Collective. */
 enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
                               struct rank_group *ranks);
 

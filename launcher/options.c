@@ -13,12 +13,15 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 
-static enum status refuse(const struct option_entry *entry, const char *expected, const char *got) {
-    LOG_ERROR("--%s: expected %s, got '%s'", entry->name, expected, got);
+/* `origin` names the place of a value in messages: "--port", "MOEBIUS_PORT", "serve.yaml:3: port".
+ */
+static enum status refuse(const char *origin, const char *expected, const char *got) {
+    LOG_ERROR("%s: expected %s, got '%s'", origin, expected, got);
     return STATUS_USAGE;
 }
 
-static enum status parse_integer(const struct option_entry *entry, const char *text) {
+static enum status parse_integer(const struct option_entry *entry, const char *text,
+                                 const char *origin) {
     char expected[96];
     snprintf(expected, sizeof expected, "a whole number from %.0f to %.0f", entry->low,
              entry->high);
@@ -27,22 +30,24 @@ static enum status parse_integer(const struct option_entry *entry, const char *t
     long long value = strtoll(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || (double)value < entry->low ||
         (double)value > entry->high)
-        return refuse(entry, expected, text);
+        return refuse(origin, expected, text);
     *(int32_t *)entry->target = (int32_t)value;
     return STATUS_OK;
 }
 
-static enum status parse_uint64(const struct option_entry *entry, const char *text) {
+static enum status parse_uint64(const struct option_entry *entry, const char *text,
+                                const char *origin) {
     errno = 0;
     char *end;
     unsigned long long value = strtoull(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || strchr(text, '-') != NULL)
-        return refuse(entry, "a whole number from 0 to 2^64 - 1", text);
+        return refuse(origin, "a whole number from 0 to 2^64 - 1", text);
     *(uint64_t *)entry->target = value;
     return STATUS_OK;
 }
 
-static enum status parse_float(const struct option_entry *entry, const char *text) {
+static enum status parse_float(const struct option_entry *entry, const char *text,
+                               const char *origin) {
     char expected[96];
     snprintf(expected, sizeof expected, "a number from %g to %g", entry->low, entry->high);
     errno = 0;
@@ -50,35 +55,44 @@ static enum status parse_float(const struct option_entry *entry, const char *tex
     double value = strtod(text, &end);
     if (end == text || *end != '\0' || !isfinite(value) || value < entry->low ||
         value > entry->high)
-        return refuse(entry, expected, text);
+        return refuse(origin, expected, text);
     *(float *)entry->target = (float)value;
     return STATUS_OK;
 }
 
-static enum status append_to_list(const struct option_entry *entry, const char *text) {
+static enum status append_to_list(const struct option_entry *entry, const char *text,
+                                  const char *origin) {
     struct option_list *list = entry->target;
     if (list->count == OPTION_LIST_MAX)
-        return refuse(entry, "at most 64 of this flag", text);
+        return refuse(origin, "at most 64 of this flag", text);
     list->values[list->count++] = text;
     return STATUS_OK;
 }
 
-static enum status apply(const struct option_entry *entry, const char *text) {
+static enum status parse_flag(const struct option_entry *entry, const char *text,
+                              const char *origin) {
+    bool is_true = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
+    if (!is_true && strcmp(text, "false") != 0 && strcmp(text, "0") != 0)
+        return refuse(origin, "true or false", text);
+    *(bool *)entry->target = is_true;
+    return STATUS_OK;
+}
+
+enum status options_set(const struct option_entry *entry, const char *text, const char *origin) {
     switch (entry->kind) {
     case OPTION_FLAG:
-        *(bool *)entry->target = true;
-        return STATUS_OK;
+        return parse_flag(entry, text, origin);
     case OPTION_STRING:
         *(const char **)entry->target = text;
         return STATUS_OK;
     case OPTION_INT:
-        return parse_integer(entry, text);
+        return parse_integer(entry, text, origin);
     case OPTION_UINT64:
-        return parse_uint64(entry, text);
+        return parse_uint64(entry, text, origin);
     case OPTION_FLOAT:
-        return parse_float(entry, text);
+        return parse_float(entry, text, origin);
     case OPTION_LIST:
-        return append_to_list(entry, text);
+        return append_to_list(entry, text, origin);
     case OPTION_HEADING:
         break;
     }
@@ -99,9 +113,8 @@ static enum status refuse_word(const struct option_command *command, bool value_
     return STATUS_USAGE;
 }
 
-enum status options_parse(const struct option_command *command, int argc, char **argv,
-                          int *first_operand, int *help) {
-    struct option long_options[OPTIONS_MAX + 2] = {{0}};
+/* The table as getopt_long wants it; an option's value is 256 + its entry. */
+static void fill_long_options(const struct option_command *command, struct option *long_options) {
     ASSERT(command->count <= OPTIONS_MAX);
     int flags = 0;
     for (int32_t i = 0; i < command->count; i++)
@@ -112,23 +125,40 @@ enum status options_parse(const struct option_command *command, int argc, char *
                     command->entries[i].kind == OPTION_FLAG ? no_argument : required_argument,
                 .val = 256 + i};
     long_options[flags] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
+}
 
+/* Sets what one flag of the command line says. */
+static enum status take(const struct option_entry *entry, const char *text, bool *given) {
+    char origin[64];
+    snprintf(origin, sizeof origin, "--%s", entry->name);
+    if (entry->kind == OPTION_LIST && !*given)
+        ((struct option_list *)entry->target)->count = 0; /* instead of what was there */
+    *given = true;
+    return options_set(entry, entry->kind == OPTION_FLAG ? "true" : text, origin);
+}
+
+enum status options_parse(const struct option_command *command, int argc, char **argv,
+                          struct options_line *line) {
+    struct option long_options[OPTIONS_MAX + 2] = {{0}};
+    fill_long_options(command, long_options);
     opterr = 0;
     optind = 0; /* forgets what an earlier parse left behind */
-    *help = 0;
+    *line = (struct options_line){.only = line->only};
     for (;;) {
         int option = getopt_long(argc, argv, ":h", long_options, NULL);
         if (option == -1)
             break;
         if (option == 'h') {
-            *help = 1;
+            line->help = true;
             return STATUS_OK;
         }
         if (option == ':' || option == '?')
             return refuse_word(command, option == ':', argv[optind - 1]);
-        RETURN_IF_ERROR(apply(&command->entries[option - 256], optarg));
+        const struct option_entry *entry = &command->entries[option - 256];
+        if (line->only == NULL || strcmp(line->only, entry->name) == 0)
+            RETURN_IF_ERROR(take(entry, optarg, &line->given[option - 256]));
     }
-    *first_operand = optind;
+    line->first_operand = optind;
     return STATUS_OK;
 }
 

@@ -3,6 +3,7 @@
 #ifndef MOEBIUS_LAUNCHER_OPTIONS_H
 #define MOEBIUS_LAUNCHER_OPTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/base/status.h"
@@ -43,12 +44,24 @@ struct option_command {
     int32_t count;
 };
 
+/* What a command line holds. */
+struct options_line {
+    const char *only;  /* in: the one flag that is written; NULL: all */
+    bool help;         /* --help or -h is there, and what follows it was not looked at: the caller
+                          prints options_help */
+    int first_operand; /* operands are argv[first_operand ..] */
+    bool given[OPTIONS_MAX]; /* which entries were */
+};
+
 /* Parses argv[1..] (argv[0] is the command's name). Flags are written to their targets only when
- * given. The rest (operands) is argv[*first_operand ..]. *help is set, and nothing else happens,
- * when --help or -h is there (the caller prints it with options_help). STATUS_USAGE, one line
- * logged that names the flag, what was expected, and what was given. Local. */
+ * given; a list that is given replaces what its target held. STATUS_USAGE, one line logged that
+ * names the flag, what was expected, and what was given. Local. */
 enum status options_parse(const struct option_command *command, int argc, char **argv,
-                          int *first_operand, int *help);
+                          struct options_line *line);
+
+/* Writes one value to an entry's target (a list is appended to), from wherever `origin` says.
+ * Strings are kept by pointer. STATUS_USAGE (logged: origin, expected, got). Local. */
+enum status options_set(const struct option_entry *entry, const char *text, const char *origin);
 
 /* Prints the grouped help on stdout. Local. */
 void options_help(const struct option_command *command);

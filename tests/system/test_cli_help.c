@@ -89,6 +89,8 @@ static const struct flag_value flag_values[] = {
     {"--cpu-isa", "baseline", NULL},
     {"--max-num-batched-tokens", "4", NULL},
     {"--log-level", "warn", NULL},
+    {"--config", "/dev/null", NULL},
+    {"--print-config", NULL, NULL},
     {"--decode", NULL, NULL},
     {"--jsonl", NULL, NULL},
     {"--add-special-tokens", NULL, NULL},

@@ -155,7 +155,7 @@ static void check_disagreement(char **argv) {
     program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, &run);
     EXPECT(run.exit_code == status_exit_code(STATUS_PEER) && run.out_size == 0,
            "other flags: exit code %d, %zu bytes of output", run.exit_code, run.out_size);
-    EXPECT(strstr(run.err, "rank 1 on ") != NULL && strstr(run.err, "moe flow: expected") != NULL,
+    EXPECT(strstr(run.err, "rank 1 on ") != NULL && strstr(run.err, "moe-flow: expected") != NULL,
            "other flags: expected rank 1 and the moe flow in: %s", run.err);
     program_run_deinit(&run);
     program_deinit(&mpirun);

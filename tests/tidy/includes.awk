@@ -27,6 +27,7 @@ BEGIN {
     allow("^nccl", "^comm/transport_nccl\\.", "comm/transport_nccl.*")
     allow("^hwloc", "^(comm/topology\\.c$|launcher/|tests/)", "comm/topology.c, launcher/")
     allow("^(jansson|pcre2|utf8proc)", "^(runtime/.*\\.c$|tests/)", ".c files of runtime/, tests/")
+    allow("^yaml\\.h$", "^launcher/config_file\\.c$", "launcher/config_file.c")
     allow("^cmocka", "^tests/", "tests/")
     allow("^(cuda|cublas|curand|cooperative_groups|mma|nv|cub/)", "^(kernels|tests)/.*\\.cuh?$", ".cu files of kernels/")
     allow("^(c(float|limits|math|stddef|stdint|stdio|stdlib|string)|algorithm|atomic|limits|type_traits|utility)$",

@@ -55,8 +55,10 @@ static void parse(const char *const *words, struct parsed *parsed) {
         parsed->argc++;
     }
     capture_begin(&parsed->capture);
-    parsed->status =
-        options_parse(&command, parsed->argc, parsed->argv, &parsed->first_operand, &parsed->help);
+    struct options_line line = {.only = NULL};
+    parsed->status = options_parse(&command, parsed->argc, parsed->argv, &line);
+    parsed->first_operand = line.first_operand;
+    parsed->help = line.help;
     capture_end(&parsed->capture);
 }
 
