@@ -16,6 +16,7 @@ struct engine_flags engine_flags_default(void) {
                                  .load_format = "auto",
                                  .cpu_isa = "auto",
                                  .log_level = "info",
+                                 .log_format = "text",
                                  .moe_flow = "auto",
                                  .expert_placement = "contiguous",
                                  .comm_timeout_s = 10,
@@ -43,6 +44,8 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
          "rows of one step; default 512", 1, 65536},
         {OPTION_STRING, "log-level", &flags->log_level, "LEVEL",
          "error, warn, info, debug or trace", 0, 0},
+        {OPTION_STRING, "log-format", &flags->log_format, "FORMAT",
+         "text or json (an object a line)", 0, 0},
     };
     memcpy(entries + count, shared, sizeof shared);
     return settings_entries(&flags->settings, entries,
@@ -153,13 +156,18 @@ static int32_t allowed_cpus(void) {
 enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
                                  char *folder) {
     static const char *const formats[] = {"auto", "safetensors", "dummy", NULL};
+    static const char *const log_formats[] = {"text", "json", NULL};
     enum log_level level;
+    int32_t log_format;
     if (log_level_parse(flags->log_level, &level) != 0) {
         LOG_ERROR("--log-level: expected error, warn, info, debug or trace, got '%s'",
                   flags->log_level);
         return STATUS_USAGE;
     }
     log_setup(level, 0);
+    RETURN_IF_ERROR(
+        choose("log-format", flags->log_format, log_formats, "text or json", &log_format));
+    log_set_json(log_format == 1);
     *options =
         (struct engine_options){.threads = flags->threads > 0 ? flags->threads : allowed_cpus(),
                                 .positions = flags->max_model_len,

@@ -12,6 +12,7 @@
 static struct {
     enum log_level level;
     int32_t rank;
+    bool is_json;
 } log_settings = {.level = LOG_LEVEL_INFO, .rank = 0};
 
 static _Thread_local struct log_diverted *log_diverted_to;
@@ -25,6 +26,10 @@ void log_setup(enum log_level level, int32_t rank) {
 
 void log_set_rank(int32_t rank) {
     log_settings.rank = rank;
+}
+
+void log_set_json(bool is_json) {
+    log_settings.is_json = is_json;
 }
 
 int log_level_parse(const char *name, enum log_level *level) {
@@ -64,10 +69,83 @@ static bool diverted(enum log_level level, const char *text) {
     return true;
 }
 
+/* Bytes of the character that starts here, as well-formed UTF-8 has it; 0: none does. */
+static size_t character_bytes(const unsigned char *text) {
+    unsigned char first = text[0];
+    if (first < 0x80)
+        return 1;
+    size_t bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    /* Overlong forms, surrogates and what is above U+10FFFF show in the second byte. */
+    unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    unsigned char most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    for (size_t i = 1; i < bytes; i++) {
+        if (text[i] < least || text[i] > most)
+            return 0;
+        least = 0x80;
+        most = 0xbf;
+    }
+    return bytes;
+}
+
+/* A JSON string's inside; control characters are gone already. */
+static void escape_json(const char *text, char *out, size_t size) {
+    size_t length = 0;
+    while (*text != '\0' && length + 5 < size) {
+        size_t bytes = character_bytes((const unsigned char *)text);
+        if (*text == '"' || *text == '\\')
+            out[length++] = '\\';
+        if (bytes > 0)
+            memcpy(out + length, text, bytes);
+        else
+            out[length] = '?';
+        length += bytes > 0 ? bytes : 1;
+        text += bytes > 0 ? bytes : 1;
+    }
+    out[length] = '\0';
+}
+
+static void write_line(const char *line, int length, size_t size) {
+    if (length > (int)size - 1)
+        length = (int)size - 1;
+    ssize_t written = write(STDERR_FILENO, line, (size_t)length);
+    (void)written; /* nowhere left to complain */
+}
+
+static void write_text(enum log_level level, const char *place, const char *text) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct tm local;
+    localtime_r(&now.tv_sec, &local);
+    char clock_text[32], out[2304];
+    strftime(clock_text, sizeof clock_text, "%H:%M:%S", &local);
+    int length =
+        snprintf(out, sizeof out, "%s.%03d %d %s %s %s\n", clock_text, (int)(now.tv_nsec / 1000000),
+                 log_settings.rank, level_names[level], place, text);
+    write_line(out, length, sizeof out);
+}
+
+static void write_json(enum log_level level, const char *place, const char *text) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct tm utc;
+    gmtime_r(&now.tv_sec, &utc);
+    char clock_text[32], escaped[4096], out[4352];
+    strftime(clock_text, sizeof clock_text, "%Y-%m-%dT%H:%M:%S", &utc);
+    escape_json(text, escaped, sizeof escaped);
+    int length = snprintf(out, sizeof out,
+                          "{\"time\": \"%s.%03dZ\", \"rank\": %d, \"level\": \"%s\", "
+                          "\"place\": \"%s\", \"text\": \"%s\"}\n",
+                          clock_text, (int)(now.tv_nsec / 1000000), log_settings.rank,
+                          level_names[level], place, escaped);
+    write_line(out, length, sizeof out);
+}
+
 void log_write(enum log_level level, const char *file, int line, const char *format, ...) {
     if (level > log_settings.level)
         return;
-    char text[2048];
+    char text[2048], place[128];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -75,21 +153,10 @@ void log_write(enum log_level level, const char *file, int line, const char *for
     escape_controls(text, sizeof text);
     if (diverted(level, text))
         return;
-
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    struct tm local;
-    localtime_r(&now.tv_sec, &local);
-    char clock_text[32];
-    strftime(clock_text, sizeof clock_text, "%H:%M:%S", &local);
-
     const char *slash = strrchr(file, '/');
-    char out[2304];
-    int length = snprintf(out, sizeof out, "%s.%03d %d %s %s:%d %s\n", clock_text,
-                          (int)(now.tv_nsec / 1000000), log_settings.rank, level_names[level],
-                          slash != NULL ? slash + 1 : file, line, text);
-    if (length > (int)sizeof out - 1)
-        length = (int)sizeof out - 1;
-    ssize_t written = write(STDERR_FILENO, out, (size_t)length);
-    (void)written; /* nowhere left to complain */
+    snprintf(place, sizeof place, "%s:%d", slash != NULL ? slash + 1 : file, line);
+    if (log_settings.is_json)
+        write_json(level, place, text);
+    else
+        write_text(level, place, text);
 }

@@ -6,6 +6,7 @@
 #ifndef MOEBIUS_KERNELS_BASE_LOG_H
 #define MOEBIUS_KERNELS_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level {
@@ -22,6 +23,10 @@ void log_setup(enum log_level level, int32_t rank);
 
 /* The rank that is printed in each line, from now on. Local. */
 void log_set_rank(int32_t rank);
+
+/* Whether lines are JSON objects from now on (time in UTC, rank, level, place, text) instead of
+ * text. Call before threads start. Local. */
+void log_set_json(bool is_json);
 
 /* Parses "error", "warn", "info", "debug", "trace". Returns 0, or -1 if `name` is none of them.
  * Local. */

@@ -89,6 +89,7 @@ static const struct flag_value flag_values[] = {
     {"--cpu-isa", "baseline", NULL},
     {"--max-num-batched-tokens", "4", NULL},
     {"--log-level", "warn", NULL},
+    {"--log-format", "json", NULL},
     {"--config", "/dev/null", NULL},
     {"--print-config", NULL, NULL},
     {"--decode", NULL, NULL},

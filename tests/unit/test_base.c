@@ -1,10 +1,13 @@
 /* kernels/base: the ground that every other file stands on. */
+#define _XOPEN_SOURCE 700
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
 #include "kernels/base/status.h"
 #include "tests/unit/unit_test.h"
+
+#include "tests/unit/scratch.h"
 
 static void exit_codes_are_distinct(void **state) {
     (void)state;
@@ -61,12 +64,42 @@ static void clock_never_goes_back(void **state) {
     }
 }
 
+/* Whatever is logged, a line of JSON is one object, and UTF-8. */
+static void json_lines_hold_any_text(void **state) {
+    (void)state;
+    struct capture capture;
+    log_setup(LOG_LEVEL_INFO, 3);
+    log_set_json(true);
+    capture_begin(&capture);
+    LOG_INFO("%s", "a \"b\" \\ \n \xc3\xa4 \xff \xed\xa0\x80 \xc3");
+    capture_end(&capture);
+    const char *rest = strstr(capture.text, "Z\", \"rank\": 3, \"level\": \"info\", \"place\": "
+                                            "\"test_base.c:");
+    assert_non_null(rest);
+    rest = strstr(rest, "\"text\": ");
+    assert_non_null(rest);
+    assert_string_equal(rest, "\"text\": \"a \\\"b\\\" \\\\ ? \xc3\xa4 ? ??? ?\"}\n");
+    char quotes[2001];
+    memset(quotes, '"', sizeof quotes - 1);
+    quotes[sizeof quotes - 1] = '\0';
+    capture_begin(&capture);
+    LOG_INFO("%s", quotes);
+    capture_end(&capture);
+    log_set_json(false);
+    assert_int_equal(strlen(strstr(capture.text, "\\\"")), 2 * (sizeof quotes - 1) + 3);
+    capture_begin(&capture);
+    LOG_INFO("plain");
+    capture_end(&capture);
+    assert_non_null(strstr(capture.text, " 3 info test_base.c:"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exit_codes_are_distinct),
         cmocka_unit_test(arena_measures_what_it_takes),
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(clock_never_goes_back),
+        cmocka_unit_test(json_lines_hold_any_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
