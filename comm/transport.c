@@ -25,6 +25,16 @@ enum status transport_exchange(struct transport *transport, const struct transpo
     return STATUS_OK;
 }
 
+enum status transport_reserve(struct transport *transport, int64_t message_bytes) {
+    return transport->ops->reserve(transport, message_bytes);
+}
+
+int64_t transport_reserve_bytes(const struct transport *transport, int64_t message_bytes) {
+    if (message_bytes < TRANSPORT_RESERVED_BYTES)
+        message_bytes = TRANSPORT_RESERVED_BYTES;
+    return 2 * (int64_t)(transport->size - 1) * (message_bytes + TRANSPORT_HEAD_BYTES);
+}
+
 enum status transport_garbled(const struct transport *transport,
                               const struct transport_scope *scope, int32_t peer, int64_t bytes) {
     LOG_ERROR("rank %d on %s: expected a well-formed %s message of step %lld, layer %d, got %lld "

@@ -16,6 +16,9 @@
 #include "kernels/base/status.h"
 
 #define TRANSPORT_RANKS_MAX 1024
+#define TRANSPORT_AWAIT_TIMEOUTS 2
+#define TRANSPORT_HEAD_BYTES 64 /* room for an implementation's own head before a message */
+#define TRANSPORT_RESERVED_BYTES (16 << 10) /* of a message, before anybody asks for more */
 
 /* What is going on, for the message of a deadline and for the accounts. */
 struct transport_scope {
@@ -47,10 +50,14 @@ struct transport_ops {
     enum status (*exchange)(struct transport *transport, const struct transport_scope *scope,
                             const struct transport_send *sends, int32_t send_count,
                             struct transport_receive *receives, int32_t receive_count);
-    /* Waits for one message from `peer` without a deadline, asleep (<= 2 % of a core, wakes within
-     * 1 ms): how an idle rank waits for the next plan. */
+    /* Waits for one message from `peer` asleep (<= 2 % of a core, wakes within 1 ms): how an idle
+     * rank waits for the next plan. The peer has to send something at least once a timeout_ms; it
+     * may itself be waiting for a third rank, which it can name and we cannot, so this waits for
+     * TRANSPORT_AWAIT_TIMEOUTS of them. */
     enum status (*await)(struct transport *transport, const struct transport_scope *scope,
                          struct transport_receive *receive);
+    /* See transport_reserve. */
+    enum status (*reserve)(struct transport *transport, int64_t message_bytes);
     void (*destroy)(struct transport *transport);
 };
 
@@ -70,6 +77,15 @@ struct transport {
 enum status transport_exchange(struct transport *transport, const struct transport_scope *scope,
                                const struct transport_send *sends, int32_t send_count,
                                struct transport_receive *receives, int32_t receive_count);
+
+/* Takes buffers for messages of up to `message_bytes` to and from every peer, unless there are such
+ * already: at start, outside the steps, so that no step takes memory. A longer message, sent or
+ * expected, is STATUS_INTERNAL afterwards. STATUS_LIMIT (logged) for more than MPI can count,
+ * STATUS_NO_MEMORY (logged). Local. */
+enum status transport_reserve(struct transport *transport, int64_t message_bytes);
+
+/* What transport_reserve takes for that, for the memory plan. Local. */
+int64_t transport_reserve_bytes(const struct transport *transport, int64_t message_bytes);
 
 /* Logs that a peer's message is not what this scope needs and returns STATUS_PEER. Local. */
 enum status transport_garbled(const struct transport *transport,

@@ -18,12 +18,14 @@
 #include "kernels/base/check.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "kernels/base/memory.h"
 
 #define TAG 1
 #define SIGN_TAG 2           /* signs of life, see struct wait */
 #define SPIN_NS 200000       /* how long a step's wait polls before it sleeps between polls */
 #define SLEEP_NS 50000       /* between polls of a step's wait */
-#define IDLE_SLEEP_NS 500000 /* between polls while there is nothing to do */
+#define BUSY_NS 20000000     /* how long after a step the next one is thought to be near */
+#define IDLE_SLEEP_NS 700000 /* between polls while there is nothing to do */
 #define HEAD_MAGIC UINT32_C(0x4d4f4542)
 
 /* What goes before the payload. */
@@ -33,17 +35,20 @@ struct head {
     int32_t reserved;
     int64_t step, bytes;
 };
+_Static_assert(sizeof(struct head) <= TRANSPORT_HEAD_BYTES, "room for the head");
 
 /* One message under way: head and payload travel as one MPI message. */
 struct slot {
-    char *staging;    /* head + payload */
-    int64_t capacity; /* of staging */
+    char *staging; /* head + payload */
 };
 
 struct transport_mpi {
     struct transport transport;
     MPI_Comm communicator;
     struct slot sends[TRANSPORT_RANKS_MAX], receives[TRANSPORT_RANKS_MAX]; /* by peer */
+    int64_t message_bytes; /* the longest payload that there is staging for */
+    void *region;          /* all staging */
+    size_t region_bytes;
     /* Of the exchange in progress: the receives, then the sends. */
     MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
     MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
@@ -55,24 +60,47 @@ static struct transport_mpi *self_of(struct transport *transport) {
     return (struct transport_mpi *)(void *)transport;
 }
 
-/* Staging grows to the largest message that a pair of ranks exchanges, and stays. */
-static enum status stage(struct slot *slot, int64_t bytes) {
-    int64_t needed = bytes + (int64_t)sizeof(struct head);
-    if (needed <= slot->capacity)
+/* The pages of a buffer that is never used, or used for short messages only, are never touched. */
+static enum status mpi_reserve(struct transport *transport, int64_t message_bytes) {
+    struct transport_mpi *mpi = self_of(transport);
+    if (message_bytes <= mpi->message_bytes)
         return STATUS_OK;
-    if (needed > INT_MAX) {
-        LOG_ERROR("transport: expected a message of at most %d bytes, got %lld", INT_MAX,
-                  (long long)needed);
+    if (message_bytes > INT_MAX - TRANSPORT_HEAD_BYTES) {
+        LOG_ERROR(
+            "transport: expected messages of at most %d bytes (what MPI can count), got %lld: "
+            "take a smaller --max-num-batched-tokens",
+            INT_MAX - TRANSPORT_HEAD_BYTES, (long long)message_bytes);
         return STATUS_LIMIT;
     }
-    char *staging = realloc(slot->staging, (size_t)needed);
-    if (staging == NULL) {
-        LOG_ERROR("transport: cannot take a message buffer of %lld bytes", (long long)needed);
-        return STATUS_NO_MEMORY;
+    void *region;
+    size_t bytes = (size_t)transport_reserve_bytes(transport, message_bytes);
+    RETURN_IF_ERROR(memory_acquire("message buffers", bytes, &region));
+    memory_release(mpi->region, mpi->region_bytes);
+    mpi->region = region;
+    mpi->region_bytes = bytes;
+    mpi->message_bytes = message_bytes;
+    size_t stride = (size_t)(message_bytes + TRANSPORT_HEAD_BYTES);
+    char *next = region;
+    for (int32_t peer = 0; peer < transport->size; peer++) {
+        if (peer == transport->rank)
+            continue;
+        mpi->sends[peer].staging = next;
+        mpi->receives[peer].staging = next + stride;
+        next += 2 * stride;
     }
-    slot->staging = staging;
-    slot->capacity = needed;
     return STATUS_OK;
+}
+
+/* Whether there is room for it was settled at start: a longer one is a mistake of ours. */
+static enum status check_room(const struct transport_mpi *mpi, const struct transport_scope *scope,
+                              int64_t bytes) {
+    if (bytes <= mpi->message_bytes)
+        return STATUS_OK;
+    LOG_ERROR("transport: step %lld, layer %d, %s: expected messages of at most %lld bytes (as "
+              "reserved at start), got %lld",
+              (long long)scope->step, scope->layer, traffic_kind_name(scope->kind),
+              (long long)mpi->message_bytes, (long long)bytes);
+    return STATUS_INTERNAL;
 }
 
 /* An error that MPI itself reports (a message too long, a connection gone). */
@@ -92,7 +120,7 @@ static enum status post(struct transport_mpi *mpi, const struct transport_scope 
                         const struct transport_receive *receives, int32_t receive_count) {
     for (int32_t i = 0; i < receive_count; i++) {
         struct slot *slot = &mpi->receives[receives[i].peer];
-        RETURN_IF_ERROR(stage(slot, receives[i].capacity));
+        RETURN_IF_ERROR(check_room(mpi, scope, receives[i].capacity));
         int code =
             MPI_Irecv(slot->staging, (int)(receives[i].capacity + (int64_t)sizeof(struct head)),
                       MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &mpi->requests[i]);
@@ -101,7 +129,7 @@ static enum status post(struct transport_mpi *mpi, const struct transport_scope 
     }
     for (int32_t i = 0; i < send_count; i++) {
         struct slot *slot = &mpi->sends[sends[i].peer];
-        RETURN_IF_ERROR(stage(slot, sends[i].bytes));
+        RETURN_IF_ERROR(check_room(mpi, scope, sends[i].bytes));
         struct head head = {.magic = HEAD_MAGIC,
                             .layer = scope->layer,
                             .kind = (int32_t)scope->kind,
@@ -160,6 +188,7 @@ struct wait {
     struct transport_receive *receives;
     int32_t send_count, receive_count;
     int64_t start_ns, timeout_ns;
+    bool idle; /* nothing may come for long */
     enum { WAIT_SHORT, WAIT_LONG, WAIT_SIGNED, WAIT_EXTENDED } phase;
 };
 
@@ -168,8 +197,10 @@ static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
 }
 
 static int32_t peer_of(const struct wait *wait, int32_t request) {
-    return request < wait->receive_count ? wait->receives[request].peer
-                                         : wait->sends[request - wait->receive_count].peer;
+    if (request < wait->receive_count)
+        return wait->receives[request].peer;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are as many sends as counted
+    return wait->sends[request - wait->receive_count].peer;
 }
 
 /* Whether a request before this one names the same peer. */
@@ -192,9 +223,9 @@ static void report_deadline(const struct transport_mpi *mpi, const struct wait *
             used += snprintf(text + used, sizeof text - (size_t)used, "%s rank %d on %s",
                              used > 0 ? "," : "", peer, mpi->transport.host_of[peer]);
     }
-    LOG_ERROR("no answer within %d ms from%s: step %lld, layer %d, %s", mpi->transport.timeout_ms,
-              text, (long long)wait->scope->step, wait->scope->layer,
-              traffic_kind_name(wait->scope->kind));
+    LOG_ERROR("no answer within %lld ms from%s: step %lld, layer %d, %s",
+              (long long)wait->timeout_ns / 1000000, text, (long long)wait->scope->step,
+              wait->scope->layer, traffic_kind_name(wait->scope->kind));
 }
 
 /* Takes the signs of life that have come. */
@@ -249,20 +280,33 @@ static enum status check_deadline(struct transport_mpi *mpi, struct wait *wait, 
     return STATUS_OK;
 }
 
-static void pause_between_polls(int64_t waited_ns) {
+static void pause_between_polls(int64_t waited_ns, bool idle) {
     if (waited_ns < SPIN_NS) {
         sched_yield(); /* ranks share cores */
         return;
     }
-    struct timespec pause = {0, SLEEP_NS};
-    nanosleep(&pause, NULL);
+    nanosleep(&(struct timespec){0, idle && waited_ns > BUSY_NS ? IDLE_SLEEP_NS : SLEEP_NS}, NULL);
+}
+
+/* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only.
+ * After a sleep that would be a whole sleep late, so there it looks twice. MPI_Test does it by
+ * itself. */
+static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *through) {
+    if (count == 1) {
+        mpi->finished[0] = 0;
+        return MPI_Test(&mpi->requests[0], through, &mpi->statuses[0]);
+    }
+    int code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
+    if (slept && code == MPI_SUCCESS && *through == 0)
+        code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
+    return code;
 }
 
 /* One look at all requests; *left falls by those that are through. */
-static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, int32_t *left) {
+static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool slept,
+                             int32_t *left) {
     int through;
-    int code = MPI_Testsome(wait->receive_count + wait->send_count, mpi->requests, &through,
-                            mpi->finished, mpi->statuses);
+    int code = test_some(mpi, wait->receive_count + wait->send_count, slept, &through);
     if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
         return mpi_failed(mpi, wait->scope, peer_of(wait, 0), code);
     for (int i = 0; i < through; i++) {
@@ -278,20 +322,20 @@ static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, int32
 
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = wait->send_count + wait->receive_count, last = left;
-    int64_t first = 0;
+    int64_t first = 0, waited = 0;
     while (left > 0) {
-        RETURN_IF_ERROR(poll_once(mpi, wait, &left));
+        RETURN_IF_ERROR(poll_once(mpi, wait, waited >= SPIN_NS, &left));
         if (left < last) {
             if (first == 0)
                 first = clock_now_ns();
             last = left;
             continue;
         }
-        int64_t waited = clock_now_ns() - wait->start_ns;
+        waited = clock_now_ns() - wait->start_ns;
         RETURN_IF_ERROR(check_deadline(mpi, wait, waited));
-        pause_between_polls(waited);
+        pause_between_polls(waited, wait->idle);
     }
-    if (mpi->transport.traffic != NULL && first > 0) {
+    if (mpi->transport.traffic != NULL && first > 0 && !wait->idle) {
         mpi->transport.traffic->wait_ns += first - wait->start_ns;
         mpi->transport.traffic->transfer_ns += clock_now_ns() - first;
     }
@@ -316,38 +360,29 @@ static enum status mpi_exchange(struct transport *transport, const struct transp
 static enum status mpi_await(struct transport *transport, const struct transport_scope *scope,
                              struct transport_receive *receive) {
     struct transport_mpi *mpi = self_of(transport);
+    struct wait wait = {.scope = scope,
+                        .receives = receive,
+                        .receive_count = 1,
+                        .start_ns = clock_now_ns(),
+                        .timeout_ns =
+                            (int64_t)transport->timeout_ms * TRANSPORT_AWAIT_TIMEOUTS * 1000000,
+                        .idle = true};
     RETURN_IF_ERROR(post(mpi, scope, NULL, 0, receive, 1));
-    int64_t start = clock_now_ns();
-    for (;;) {
-        int done;
-        MPI_Status status;
-        int code = MPI_Test(&mpi->requests[0], &done, &status);
-        if (code != MPI_SUCCESS)
-            return mpi_failed(mpi, scope, receive->peer, code);
-        if (done)
-            return take(mpi, scope, receive, &status);
-        int64_t waited = clock_now_ns() - start;
-        if (waited < SPIN_NS) {
-            sched_yield();
-            continue;
-        }
-        struct timespec pause = {0, waited < 20000000 ? SLEEP_NS : IDLE_SLEEP_NS};
-        nanosleep(&pause, NULL);
-    }
+    return wait_all(mpi, &wait);
 }
 
 static void mpi_destroy(struct transport *transport) {
     struct transport_mpi *mpi = self_of(transport);
-    for (int32_t i = 0; i < transport->size; i++) {
-        free(mpi->sends[i].staging);
-        free(mpi->receives[i].staging);
-    }
+    memory_release(mpi->region, mpi->region_bytes);
     MPI_Comm_free(&mpi->communicator);
     free(mpi);
 }
 
-static const struct transport_ops transport_mpi_ops = {
-    .name = "mpi", .exchange = mpi_exchange, .await = mpi_await, .destroy = mpi_destroy};
+static const struct transport_ops transport_mpi_ops = {.name = "mpi",
+                                                       .exchange = mpi_exchange,
+                                                       .await = mpi_await,
+                                                       .reserve = mpi_reserve,
+                                                       .destroy = mpi_destroy};
 
 enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[64],
                                  int32_t timeout_ms, struct transport **transport) {
@@ -368,6 +403,6 @@ enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[6
                                         .timeout_ms = timeout_ms,
                                         .node_of = node_of,
                                         .host_of = host_of};
-    *transport = &mpi->transport;
-    return STATUS_OK;
+    *transport = &mpi->transport; /* also on failure: rank_group_finish gives it back */
+    return mpi_reserve(&mpi->transport, TRANSPORT_RESERVED_BYTES);
 }

@@ -28,12 +28,20 @@ static enum status self_await(struct transport *transport, const struct transpor
     check_failed(__FILE__, __LINE__, __func__, "one rank waits for nobody");
 }
 
+static enum status self_reserve(struct transport *transport, int64_t message_bytes) {
+    (void)transport, (void)message_bytes; /* there are no messages */
+    return STATUS_OK;
+}
+
 static void self_destroy(struct transport *transport) {
     free(transport);
 }
 
-static const struct transport_ops transport_self_ops = {
-    .name = "self", .exchange = self_exchange, .await = self_await, .destroy = self_destroy};
+static const struct transport_ops transport_self_ops = {.name = "self",
+                                                        .exchange = self_exchange,
+                                                        .await = self_await,
+                                                        .reserve = self_reserve,
+                                                        .destroy = self_destroy};
 
 enum status transport_self_create(struct transport **transport) {
     struct transport_self *self = calloc(1, sizeof *self);

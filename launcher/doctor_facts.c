@@ -116,6 +116,7 @@ static enum status compare_builds(const struct rank_group *ranks, const struct d
 enum status doctor_facts_gather(const struct rank_group *ranks, const struct doctor_facts *mine,
                                 struct doctor_facts *all) {
     int64_t sizes[TRANSPORT_RANKS_MAX];
+    RETURN_IF_ERROR(transport_reserve(ranks->transport, sizeof *mine));
     RETURN_IF_ERROR(compare_builds(ranks, mine, all));
     return gather(ranks, mine, sizeof *mine, all, sizes);
 }

@@ -145,10 +145,13 @@ enum status doctor_links_measure(const struct rank_group *ranks, struct doctor_l
                             .in = in,
                             .scope = {.step = 1, .layer = -1, .kind = TRAFFIC_STATUS}};
     links->pair = calloc((size_t)ranks->size * (size_t)ranks->size, sizeof *links->pair);
+    int64_t row_bytes = ranks->size * (int64_t)sizeof(struct doctor_link);
+    int64_t longest = links->large_bytes > row_bytes ? links->large_bytes : row_bytes;
     enum status status = STATUS_NO_MEMORY;
-    if (out != NULL && in != NULL && links->pair != NULL)
-        status = play_all(&prober);
-    else
+    if (out != NULL && in != NULL && links->pair != NULL) {
+        status = transport_reserve(ranks->transport, longest);
+        status = status == STATUS_OK ? play_all(&prober) : status;
+    } else
         LOG_ERROR("doctor: cannot take the messages of a link test");
     free(out);
     free(in);

@@ -53,6 +53,7 @@ enum status job_gather_traffic(const struct rank_group *ranks, struct traffic *t
     int32_t members[TRANSPORT_RANKS_MAX];
     int64_t sizes[TRANSPORT_RANKS_MAX], bytes = traffic_bytes(traffic);
     void *into[TRANSPORT_RANKS_MAX];
+    RETURN_IF_ERROR(transport_reserve(ranks->transport, bytes));
     char *messages = malloc((size_t)bytes * (size_t)(ranks->size + 1));
     if (messages == NULL) {
         LOG_ERROR("traffic: cannot take the accounts of %d ranks", ranks->size);

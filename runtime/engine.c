@@ -250,6 +250,8 @@ static struct start_facts facts_of(const struct engine *engine,
                  [START_EXPERT_WIDTH] = spec->moe.expert_intermediate,
                  [START_DTYPE] = choose_dtype(options->dtype, spec->stored_dtype),
                  [START_POSITIONS] = engine->positions,
+                 [START_TIMEOUT] =
+                     options->ranks != NULL ? options->ranks->transport->timeout_ms : 0,
                  [START_ROWS] = options->rows,
                  [START_REQUESTS] = options->requests,
                  [START_TENSOR_PARALLEL] = engine->ranks->tp_size,
@@ -602,6 +604,10 @@ enum status engine_serve(struct engine *engine, const struct model_observer *obs
             return STATUS_OK;
         RETURN_IF_ERROR(execute(engine, observer));
     }
+}
+
+enum status engine_idle(struct engine *engine, int32_t *wait_ms) {
+    return step_link_idle(&engine->link, wait_ms);
 }
 
 enum status engine_stop(struct engine *engine) {

@@ -53,6 +53,12 @@ void engine_destroy(struct engine *engine); /* NULL allowed */
  * coordinator stops. STATUS_PEER (logged). Collective. */
 enum status engine_serve(struct engine *engine, const struct model_observer *observer);
 
+/* What the coordinator does instead of engine_step while nothing runs: tells the other ranks, when
+ * it is time, that it is there, and hears whether they are (step_link_idle). *wait_ms: the caller
+ * may sleep that long (INT32_MAX on one rank) before it calls this again or has work. STATUS_PEER
+ * (logged). Collective with engine_serve. */
+enum status engine_idle(struct engine *engine, int32_t *wait_ms);
+
 /* The coordinator's last word to the others; they leave engine_serve. Collective. */
 enum status engine_stop(struct engine *engine);
 

@@ -60,6 +60,26 @@ static void take_workspace(struct model *model, struct arena *arena) {
                                               (size_t)spec->rope.rotary_dim * sizeof(float));
 }
 
+/* Between the ranks of this model; NULL: it has one. */
+static struct transport *transport_of(const struct model *model) {
+    if (model->ranks.experts != NULL)
+        return model->ranks.experts->transport;
+    return model->ranks.tensor.count > 1 ? model->ranks.tensor.transport : NULL;
+}
+
+/* The longest message of a forward: tokens and outputs of experts, rows of a slice, or logits. */
+static int64_t longest_message(const struct model *model) {
+    const struct row_slice *slice = &model->workspace.slice;
+    int64_t longest = model->workspace.moe.exchange.message_bytes;
+    if (model->ranks.tensor.count <= 1)
+        return longest;
+    int64_t rows = (int64_t)model->limits.rows * slice->widest * (int64_t)sizeof(float);
+    int64_t logits =
+        (int64_t)model->limits.logit_rows * model->weights.shard.ids * (int64_t)sizeof(float);
+    longest = rows > longest ? rows : longest;
+    return logits > longest ? logits : longest;
+}
+
 static struct kv_shape shape_of_kv(const struct model *model) {
     return (struct kv_shape){.dtype = model->weights.dtype,
                              .kv_heads = model->weights.shard.kv_heads,
@@ -83,11 +103,17 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
                               .workspace_bytes = (int64_t)arena.used,
                               .kv_bytes = (int64_t)kv_cache_block_bytes(&shape, spec->layers) *
                                           (int64_t)limits->kv_blocks};
-    memory->total = memory->weights.total + memory->workspace_bytes + memory->kv_bytes;
+    if (transport_of(model) != NULL)
+        memory->message_bytes =
+            transport_reserve_bytes(transport_of(model), longest_message(model));
+    memory->total =
+        memory->weights.total + memory->workspace_bytes + memory->kv_bytes + memory->message_bytes;
     return STATUS_OK;
 }
 
 enum status model_load(struct model *model, const struct checkpoint *checkpoint) {
+    if (transport_of(model) != NULL)
+        RETURN_IF_ERROR(transport_reserve(transport_of(model), longest_message(model)));
     RETURN_IF_ERROR(memory_acquire("activations", model->region_bytes, &model->region));
     struct kv_shape shape = shape_of_kv(model);
     RETURN_IF_ERROR(

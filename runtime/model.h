@@ -77,7 +77,9 @@ struct model {
 /* What model_describe will take, before it takes it. */
 struct model_memory {
     struct weight_bytes_by_kind weights;
-    int64_t kv_bytes, workspace_bytes, total;
+    int64_t kv_bytes, workspace_bytes;
+    int64_t message_bytes; /* the transport's buffers for messages between ranks */
+    int64_t total;
 };
 
 /* Lays out weights and buffers without taking them; model->weights can be checked against a

@@ -27,6 +27,7 @@ void row_slice_take(struct arena *arena, const struct model *model, int32_t rows
     slice->own_out = arena_take(arena, bytes);
     int32_t experts = model->limits.routing ? model->spec->moe.router.experts : 0;
     int32_t widest = hidden > experts ? hidden : experts;
+    slice->widest = widest;
     slice->all = (struct collective_rows){
         .columns = hidden,
         .slices = slice->slices,

@@ -15,6 +15,7 @@ struct row_slice {
     struct collective_rows all; /* who owns which rows: the permutation; columns = hidden */
     int32_t *slices;            /* [group + 1] */
     int32_t rows;               /* own ones */
+    int32_t widest;             /* columns of the widest row that is exchanged */
     float *x;                   /* [rows][hidden] their residual */
     float *block_out;           /* [rows][hidden] their sums, then what MLP or MoE adds */
     float *own_x, *own_out;     /* buffers of several ranks; x and block_out point here then */

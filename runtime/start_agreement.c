@@ -17,6 +17,7 @@ static const char *const fact_names[START_FACTS] = {
     [START_EXPERT_WIDTH] = "expert width",
     [START_DTYPE] = "dtype",
     [START_POSITIONS] = "longest sequence",
+    [START_TIMEOUT] = "--comm-timeout in ms",
     [START_ROWS] = "rows of a step",
     [START_REQUESTS] = "requests at once",
     [START_TENSOR_PARALLEL] = "tensor-parallel size",

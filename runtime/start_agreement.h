@@ -19,6 +19,7 @@ enum start_fact {
     START_DTYPE,
     START_POSITIONS,
     START_ROWS,
+    START_TIMEOUT, /* heartbeats come as often as the coordinator's asks for */
     START_REQUESTS,
     START_TENSOR_PARALLEL,
     START_ROUTING,

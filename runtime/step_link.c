@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/check.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 
 /* What goes before the logits. */
@@ -41,7 +42,10 @@ enum status step_link_init(struct step_link *link, const struct rank_group *rank
                                             .members = link->members,
                                             .count = ranks->size,
                                             .self = ranks->rank};
-    return STATUS_OK;
+    link->spoken_ns = clock_now_ns();
+    return transport_reserve(ranks->transport, link->plan_capacity > link->result_capacity
+                                                   ? link->plan_capacity
+                                                   : link->result_capacity);
 }
 
 void step_link_deinit(struct step_link *link) {
@@ -53,18 +57,55 @@ void step_link_deinit(struct step_link *link) {
     *link = (struct step_link){0};
 }
 
+/* The others do not know the step's number before they have the plan: it stands in the plan. */
+static const struct transport_scope plan_scope = {.step = 0, .layer = -1, .kind = TRAFFIC_PLAN};
+static const struct transport_scope beat_scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
+
+/* A heartbeat is a plan of no bytes; its answer says nothing but that somebody is there. */
+static enum status answer_heartbeats(struct step_link *link) {
+    int32_t beats[TRANSPORT_RANKS_MAX] = {0};
+    void *into[TRANSPORT_RANKS_MAX];
+    int64_t sizes[TRANSPORT_RANKS_MAX];
+    for (int32_t i = 0; i < link->ranks->size; i++)
+        into[i] = &beats[i];
+    return collective_gather(&link->world, &beat_scope, &beats[link->ranks->rank], sizeof *beats,
+                             into, sizeof *beats, sizes);
+}
+
+static enum status send_plan(struct step_link *link, int64_t bytes) {
+    link->spoken_ns = clock_now_ns();
+    return collective_broadcast(&link->world, &plan_scope, false, link->plan_bytes,
+                                link->plan_capacity, &bytes);
+}
+
 enum status step_link_share(struct step_link *link, struct step_plan *plan) {
     if (link->ranks->size == 1)
         return STATUS_OK;
-    /* The others do not know the step's number before they have the plan: it stands in the plan. */
-    struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_PLAN};
-    int64_t bytes = 0;
-    bool coordinator = link->ranks->rank == 0;
-    if (coordinator)
-        bytes = step_plan_encode(plan, link->plan_bytes);
-    RETURN_IF_ERROR(collective_broadcast(&link->world, &scope, !coordinator, link->plan_bytes,
-                                         link->plan_capacity, &bytes));
-    return coordinator ? STATUS_OK : step_plan_decode(plan, link->plan_bytes, bytes);
+    if (link->ranks->rank == 0)
+        return send_plan(link, step_plan_encode(plan, link->plan_bytes));
+    for (;;) {
+        int64_t bytes = 0;
+        RETURN_IF_ERROR(collective_broadcast(&link->world, &plan_scope, true, link->plan_bytes,
+                                             link->plan_capacity, &bytes));
+        if (bytes > 0)
+            return step_plan_decode(plan, link->plan_bytes, bytes);
+        RETURN_IF_ERROR(answer_heartbeats(link));
+    }
+}
+
+enum status step_link_idle(struct step_link *link, int32_t *wait_ms) {
+    *wait_ms = INT32_MAX;
+    if (link->ranks->size == 1)
+        return STATUS_OK;
+    ASSERT(link->ranks->rank == 0);
+    int64_t period_ns = (int64_t)link->ranks->transport->timeout_ms * 1000000 / 3;
+    if (clock_now_ns() - link->spoken_ns >= period_ns) {
+        RETURN_IF_ERROR(send_plan(link, 0));
+        RETURN_IF_ERROR(answer_heartbeats(link));
+    }
+    int64_t left_ns = period_ns - (clock_now_ns() - link->spoken_ns);
+    *wait_ms = left_ns > 0 ? (int32_t)(left_ns / 1000000) + 1 : 0;
+    return STATUS_OK;
 }
 
 /* How many rows of logits the plan asks of a rank: the first of each group answers for it. */

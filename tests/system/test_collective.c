@@ -317,6 +317,31 @@ static void check_scopes(struct ranks *ranks) {
     check_refused(ranks, scope, scope, LARGE, "step 70, layer 2, dispatch: MPI: ");
 }
 
+/* ---- room for messages ---- */
+
+/* Nothing grows by itself: what was not reserved is refused, and what MPI cannot count cannot be
+ * reserved. */
+static void check_reserve(struct ranks *ranks) {
+    struct transport *transport = ranks->group.transport;
+    if (ranks->group.size > 1) {
+        struct log_capture capture;
+        char text[1000], byte = 0;
+        struct transport_send send = {
+            .peer = ranks->world.self == 0 ? 1 : 0, .data = &byte, .bytes = LARGE};
+        struct transport_scope scope = {.step = 9, .layer = 4, .kind = TRAFFIC_COMBINE};
+        log_capture_begin(&capture);
+        enum status sent = transport_exchange(transport, &scope, &send, 1, NULL, 0);
+        enum status reserved = transport_reserve(transport, (int64_t)INT32_MAX + 1);
+        int lines = log_capture_end(&capture, text, sizeof text);
+        EXPECT(sent == STATUS_INTERNAL && reserved == STATUS_LIMIT && lines == 2 &&
+                   strstr(text, "step 9, layer 4, combine: expected messages of at most 16384") &&
+                   strstr(text, "got 2147483648: take a smaller --max-num-batched-tokens"),
+               "not reserved: got %s and %s: %s", status_name(sent), status_name(reserved), text);
+    }
+    demand(ranks, transport_reserve(transport, LARGE), "reserve");
+    demand(ranks, transport_reserve(transport, 1), "reserve less");
+}
+
 /* ---- all of it ---- */
 
 static void check_group(struct ranks *ranks, const struct collective_group *group) {
@@ -356,6 +381,7 @@ int main(int argc, char **argv) {
         rank_group_abort(&ranks.group, 2);
     }
     make_groups(&ranks);
+    check_reserve(&ranks);
     check_group(&ranks, &ranks.world);
     check_group(&ranks, &ranks.half);
     /* The halves differ in size and so in steps; one scope for all again. */
