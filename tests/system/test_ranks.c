@@ -2,7 +2,8 @@
  * placement, writes the same logits file, byte for byte, and the same ids as one rank without MPI.
  * With tensor parallelism attention's sums have another order: there the files are the same for
  * every number of ranks, flow and placement at one tensor-parallel size, and against one rank the
- * ids are equal and the logits within a bound. Usage: test_ranks MPIRUN MOEBIUS FOLDER...
+ * ids are equal and the logits within a bound. Usage: test_ranks [--full] MPIRUN MOEBIUS FOLDER...
+ * --full: every job shape with every placement and flow.
  *
  * The control compares two different prompts with the same functions, and must find a difference.
  */
@@ -27,7 +28,7 @@ struct variant {
 };
 
 /* The first of each tensor-parallel size is what the others of that size must equal. */
-static const struct variant variants[] = {
+static const struct variant few[] = {
     {"1", "auto", "contiguous", "0", "512", "1"},
     {"2", "a2a-dedup", "contiguous", "0", "512", "1"},
     {"2", "a2a", "round-robin", "0", "7", "1"},
@@ -45,6 +46,39 @@ static const struct variant variants[] = {
     {"4", "a2a-dedup", "contiguous", "0", "512", "4"},
     {"8", "deepspeed", "random:4", "1", "64", "4"},
 };
+
+/* Which variants are compared, grouped by tensor-parallel size. */
+struct plan {
+    const struct variant *variants;
+    size_t count;
+};
+
+/* Every shape of a job, with every placement and flow. */
+static const struct plan *everything(void) {
+    static const char *const shapes[][2] = {{"1", "1"}, {"2", "1"}, {"3", "1"}, {"4", "1"},
+                                            {"8", "1"}, {"2", "2"}, {"4", "2"}, {"6", "2"},
+                                            {"8", "2"}, {"4", "4"}, {"8", "4"}};
+    static const char *const placements[][2] = {
+        {"contiguous", "0"}, {"round-robin", "0"}, {"random:7", "0"}, {"random:8", "3"}};
+    static const char *const flows[] = {"auto",      "a2a",          "a2a-dedup",
+                                        "allgather", "hierarchical", "deepspeed"};
+    static const char *const rows[] = {"512", "33", "128", "7", "64"};
+    static struct variant all[11 * 4 * 6];
+    static struct plan plan = {.variants = all};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+        for (size_t p = 0; p < sizeof placements / sizeof placements[0]; p++)
+            for (size_t f = 0; f < sizeof flows / sizeof flows[0]; f++) {
+                bool lonely = strcmp(shapes[s][0], "1") == 0; /* nothing to replicate to */
+                all[plan.count] = (struct variant){.ranks = shapes[s][0],
+                                                   .tensor = shapes[s][1],
+                                                   .placement = placements[p][0],
+                                                   .replicas = lonely ? "0" : placements[p][1],
+                                                   .flow = flows[f],
+                                                   .rows = rows[plan.count % 5]};
+                plan.count++;
+            }
+    return &plan;
+}
 
 struct answer {
     char *logits, *text; /* file and standard output */
@@ -151,7 +185,7 @@ static struct difference difference_of(const struct answer *a, const struct answ
 }
 
 static void check_model(const struct program *mpirun, const struct program *alone,
-                        const char *folder, const char *dtype) {
+                        const char *folder, const char *dtype, const struct plan *plan) {
     const struct family *family;
     static struct model_spec spec;
     EXPECT(family_parse(folder, &family, &spec) == STATUS_OK, "%s", folder);
@@ -166,11 +200,12 @@ static void check_model(const struct program *mpirun, const struct program *alon
            "%s: control: two prompts, one answer", folder);
     int64_t positions = 0;
     const char *tensor = "1";
-    for (size_t i = 0; i < sizeof variants / sizeof variants[0] && expect_failures == 0; i++) {
-        struct answer got = ask(mpirun, alone->path, folder, dtype, prompt, &variants[i]);
+    for (size_t i = 0; i < plan->count && expect_failures == 0; i++) {
+        const struct variant *variant = &plan->variants[i];
+        struct answer got = ask(mpirun, alone->path, folder, dtype, prompt, variant);
         positions += PROMPT_TOKENS + NEW_TOKENS - 1;
-        if (strcmp(variants[i].tensor, tensor) != 0) {
-            tensor = variants[i].tensor;
+        if (strcmp(variant->tensor, tensor) != 0) {
+            tensor = variant->tensor;
             struct difference d = difference_of(&one, &got);
             worst.worst = fmax(worst.worst, d.worst);
             worst.rms = fmax(worst.rms, d.rms);
@@ -184,8 +219,8 @@ static void check_model(const struct program *mpirun, const struct program *alon
             continue;
         }
         EXPECT(same(&expected, &got), "%s %s: %s ranks, tensor %s, %s, %s, %s replicas: other bits",
-               folder, dtype, variants[i].ranks, tensor, variants[i].flow, variants[i].placement,
-               variants[i].replicas);
+               folder, dtype, variant->ranks, tensor, variant->flow, variant->placement,
+               variant->replicas);
         free_answer(&got);
     }
     printf("%s %s: %lld positions compared; tensor-parallel logits differ by %.2g at most, "
@@ -198,16 +233,22 @@ static void check_model(const struct program *mpirun, const struct program *alon
 }
 
 int main(int argc, char **argv) {
-    if (argc < 4) {
-        fprintf(stderr, "usage: test_ranks MPIRUN MOEBIUS FOLDER...\n");
+    const struct plan *plan = &(const struct plan){few, sizeof few / sizeof few[0]};
+    int first = 1;
+    if (argc > 1 && strcmp(argv[1], "--full") == 0) {
+        plan = everything();
+        first++;
+    }
+    if (argc < first + 3) {
+        fprintf(stderr, "usage: test_ranks [--full] MPIRUN MOEBIUS FOLDER...\n");
         return 2;
     }
     struct program mpirun, alone;
-    program_init(&mpirun, argv[1]);
-    program_init(&alone, argv[2]);
-    for (int i = 3; i < argc; i++) {
-        check_model(&mpirun, &alone, argv[i], "float32");
-        check_model(&mpirun, &alone, argv[i], "bfloat16");
+    program_init(&mpirun, argv[first]);
+    program_init(&alone, argv[first + 1]);
+    for (int i = first + 2; i < argc; i++) {
+        check_model(&mpirun, &alone, argv[i], "float32", plan);
+        check_model(&mpirun, &alone, argv[i], "bfloat16", plan);
     }
     program_deinit(&mpirun);
     program_deinit(&alone);
