@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 launcher/install_packages.sh gcc libc6-dev cmake ninja-build pkg-config \
-    libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libhwloc-dev openmpi-bin libopenmpi-dev \
+    libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libnghttp2-dev libssl-dev libhwloc-dev openmpi-bin libopenmpi-dev \
     libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 echo "building: build/release/moebius"
 cmake --preset release -DMOEBIUS_TESTS=OFF >/dev/null

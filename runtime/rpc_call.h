@@ -26,7 +26,7 @@ struct rpc_call;
 struct rpc_method {
     const char *path;      /* "/package.Service/Method"; kept by pointer: a constant */
     bool streams_requests; /* client or bidirectional streaming: on_message once a message, then
-                              on_end. Otherwise on_message once, when the whole request is there */
+                              on_end. Otherwise on_message once */
     bool is_open;          /* needs no bearer token: health */
     void *context;
     /* A request message: `size` bytes that are valid during the call of the handler only. */

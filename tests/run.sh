@@ -5,8 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 launcher/install_packages.sh gcc libc6-dev cmake ninja-build pkg-config \
-    libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libhwloc-dev openmpi-bin libopenmpi-dev \
-    libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev \
+    libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libnghttp2-dev libssl-dev libhwloc-dev openmpi-bin libopenmpi-dev \
+    libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev python3-grpcio python3-protobuf \
     clang clang-format clang-tidy libclang-rt-dev shellcheck git
 
 passed=0 failed=0

@@ -1,0 +1,23 @@
+/* What goes to the client in one call. For rpc_call.c, rpc_request.c and rpc_http2.c. */
+#ifndef MOEBIUS_RUNTIME_RPC_RESPONSE_H
+#define MOEBIUS_RUNTIME_RPC_RESPONSE_H
+
+#include "kernels/base/status.h"
+#include "runtime/rpc_code.h"
+
+struct rpc_call;
+
+/* Sees to it that what stands in the call's queue is sent. Local. */
+void rpc_response_send(struct rpc_call *call);
+
+/* The call is over: its status follows what is queued. `text` as in rpc_call_finish. Local. */
+void rpc_response_finish(struct rpc_call *call, enum rpc_code code, const char *text);
+
+/* Ends a call from our side: a live one's service hears on_cancel(code), what is queued is dropped,
+ * the client gets code and text. Local. */
+void rpc_response_abort(struct rpc_call *call, enum rpc_code code, const char *text);
+
+/* Answers as HTTP does, without gRPC's status: not a gRPC request at all. Local. */
+void rpc_response_refuse(struct rpc_call *call, const char *http_status);
+
+#endif
