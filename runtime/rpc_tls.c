@@ -68,7 +68,9 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_s
 
 /* Logs what OpenSSL says of a file. */
 static enum status file_error(const char *path, const char *what) {
-    const char *reason = ERR_reason_error_string(ERR_peek_error());
+    unsigned long error = ERR_peek_error();
+    const char *reason =
+        ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error)) : ERR_reason_error_string(error);
     LOG_ERROR("%s: expected %s in PEM form: %s", path, what, reason != NULL ? reason : "unusable");
     ERR_clear_error();
     return STATUS_IO;

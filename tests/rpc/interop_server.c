@@ -17,6 +17,7 @@
 #include "runtime/rpc_tls.h"
 #include "tests/rpc/interop_service.h"
 
+#define EXIT_BAD_FILE 3
 #define NS_PER_MS INT64_C(1000000)
 
 struct server {
@@ -107,8 +108,8 @@ static void parse(int count, char **arguments, struct rpc_server_options *option
             fail("flag", arguments[i]);
         }
     }
-    if (files.certificate != NULL)
-        ASSERT(rpc_tls_create_server(&files, tls) == STATUS_OK);
+    if (files.certificate != NULL && rpc_tls_create_server(&files, tls) != STATUS_OK)
+        exit(EXIT_BAD_FILE);
     options->tls = *tls;
     options->keys = *keys;
 }
@@ -139,7 +140,7 @@ int main(int argc, char **argv) {
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     if (rpc_server_listen(server.rpc, argv[1]) != STATUS_OK)
-        return 3;
+        return EXIT_BAD_FILE;
     printf("listening on %s\n", rpc_server_address(server.rpc));
     fflush(stdout);
     ASSERT(rpc_loop_run(server.loop) == STATUS_OK);
