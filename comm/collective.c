@@ -143,9 +143,9 @@ enum status collective_reduce_scatter(const struct collective_group *group,
                                       const struct transport_scope *scope,
                                       const struct collective_rows *rows, const float *partial,
                                       float *out) {
-    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
-    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
-    const float *incoming[TRANSPORT_RANKS_MAX] = {NULL};
+    struct transport_send sends[TRANSPORT_RANKS_MAX];
+    struct transport_receive receives[TRANSPORT_RANKS_MAX];
+    const float *incoming[TRANSPORT_RANKS_MAX];
     float *next = (float *)rows->scratch + (int64_t)rows->rows * rows->columns;
     int64_t own = slice_elements(rows, group->self);
     ASSERT(group->count >= 1);
@@ -154,10 +154,10 @@ enum status collective_reduce_scatter(const struct collective_group *group,
         incoming[member] = member == group->self ? share : next;
         if (member == group->self)
             continue;
-        sends[member].data = share;
-        sends[member].bytes = slice_elements(rows, member) * (int64_t)sizeof(float);
-        receives[member].buffer = next;
-        receives[member].capacity = own * (int64_t)sizeof(float);
+        sends[member] = (struct transport_send){
+            .data = share, .bytes = slice_elements(rows, member) * (int64_t)sizeof(float)};
+        receives[member] =
+            (struct transport_receive){.buffer = next, .capacity = own * (int64_t)sizeof(float)};
         next += own;
     }
     RETURN_IF_ERROR(swap_rows(group, scope, sends, receives));
@@ -175,15 +175,15 @@ enum status collective_all_gather(const struct collective_group *group,
                                   const struct collective_rows *rows, const float *slice,
                                   float *full) {
     size_t row_bytes = (size_t)rows->columns * sizeof(float);
-    struct transport_send sends[TRANSPORT_RANKS_MAX] = {{0}};
-    struct transport_receive receives[TRANSPORT_RANKS_MAX] = {{0}};
+    struct transport_send sends[TRANSPORT_RANKS_MAX];
+    struct transport_receive receives[TRANSPORT_RANKS_MAX];
     float *incoming = rows->order == NULL ? full : rows->scratch;
     int64_t own = slice_elements(rows, group->self) * (int64_t)sizeof(float);
     for (int32_t member = 0; member < group->count; member++) {
-        sends[member].data = slice;
-        sends[member].bytes = own;
-        receives[member].buffer = incoming + (int64_t)rows->slices[member] * rows->columns;
-        receives[member].capacity = slice_elements(rows, member) * (int64_t)sizeof(float);
+        sends[member] = (struct transport_send){.data = slice, .bytes = own};
+        receives[member] = (struct transport_receive){
+            .buffer = incoming + (int64_t)rows->slices[member] * rows->columns,
+            .capacity = slice_elements(rows, member) * (int64_t)sizeof(float)};
     }
     float *home = incoming + (int64_t)rows->slices[group->self] * rows->columns;
     if (own > 0 && home != slice)

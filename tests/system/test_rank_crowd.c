@@ -3,7 +3,9 @@
  * bit, and the ids that it has alone on the fewest ranks of the same tensor-parallel size. Usage:
  * test_rank_crowd MPIRUN FOLDER...; it starts itself under mpirun with --run.
  *
- * The control: another tensor-parallel size adds in another order, and must have other bits. */
+ * The controls: another tensor-parallel size adds in another order, and must have other bits. And
+ * test_rank_ring, the same program with a ring in place of the reduce-scatter (ring_reduce.c), must
+ * have other bits in a crowd than alone, since there other ranks own the rows. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -182,6 +184,16 @@ static void judge(const struct program *mpirun, const char *self, const char *fo
     free(expected);
 }
 
+/* With a ring, a row's bits depend on its owner. */
+static void judge_ring(const struct program *mpirun, const char *self, const char *folder) {
+    static const struct shape lonely = {"4", "4", "auto", "512", "alone"};
+    static const struct shape busy = {"4", "4", "auto", "512", "crowd"};
+    char *alone = ask(mpirun, self, folder, &lonely), *crowd = ask(mpirun, self, folder, &busy);
+    EXPECT(strcmp(alone, crowd) != 0, "%s: control: a ring's sums have the same bits", folder);
+    free(alone);
+    free(crowd);
+}
+
 int main(int argc, char **argv) {
     if (argc == 7 && strcmp(argv[1], "--run") == 0) {
         static struct rank_group ranks;
@@ -198,8 +210,9 @@ int main(int argc, char **argv) {
     }
     struct program mpirun;
     program_init(&mpirun, argv[1]);
+    bool ring = strstr(argv[0], "rank_ring") != NULL;
     for (int i = 2; i < argc; i++)
-        judge(&mpirun, argv[0], argv[i]);
+        (ring ? judge_ring : judge)(&mpirun, argv[0], argv[i]);
     program_deinit(&mpirun);
     return expect_failures == 0 ? 0 : 1;
 }
