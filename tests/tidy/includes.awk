@@ -33,6 +33,7 @@ BEGIN {
     allow("^(c(float|limits|math|stddef|stdint|stdio|stdlib|string)|algorithm|atomic|limits|type_traits|utility)$",
           "^(kernels|tests)/.*\\.cuh?$", ".cu files of kernels/")
     allow("^(nghttp2|openssl|protobuf-c)/", "^(runtime/rpc_|tests/)", "runtime/rpc_*")
+    allow("^microhttpd\\.h$", "^runtime/http_(exchange|server)\\.c$", "runtime/http_exchange.c, runtime/http_server.c")
     allow("^(immintrin|x86intrin|cpuid|arm_neon|arm_sve|omp|cblas|asm/hwcap)", "^(kernels|tests)/", "kernels/")
     allow("^(getopt|signal|termios|syslog|execinfo|spawn|pwd)\\.h$", "^(launcher|tests)/", "launcher/")
 }

@@ -1,0 +1,262 @@
+/* What HTTP clients read. Field names and shapes are OpenAI's; stop_reason and prompt_logprobs are
+ * vLLM's additions. Called by http_openai.c. */
+#include "runtime/http_answer.h"
+
+#include <math.h>
+
+#include "runtime/json_writer.h"
+
+/* ---- log-probabilities ---- */
+
+static void write_token(struct json_writer *json, const struct http_answer *answer, const char *key,
+                        int32_t id) {
+    size_t length;
+    const char *bytes = generation_service_token_bytes(answer->service, id, &length);
+    json_writer_string(json, key, bytes, length);
+}
+
+static int32_t count_characters(const char *bytes, size_t length) {
+    int32_t count = 0;
+    for (size_t i = 0; i < length; i++)
+        count += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    return count;
+}
+
+/* {"token": logprob, ...} of the likeliest. Two tokens may have the same text: the likelier stays,
+ * as it comes first and readers of JSON keep what they like. */
+static void write_top_map(struct json_writer *json, const struct http_answer *answer,
+                          const struct generation_logprob *logprob) {
+    json_writer_begin_object(json, NULL);
+    for (int32_t i = 0; i < logprob->top_count; i++) {
+        size_t length;
+        char key[128];
+        const char *bytes =
+            generation_service_token_bytes(answer->service, logprob->top[i].id, &length);
+        snprintf(key, sizeof key, "%.*s", (int)(length < 127 ? length : 127), bytes);
+        json_writer_number(json, key, logprob->top[i].logprob);
+    }
+    json_writer_end_object(json);
+}
+
+/* completions: four parallel arrays. */
+static void write_parallel_logprobs(struct json_writer *json, const struct http_answer *answer,
+                                    struct http_choice *choice) {
+    json_writer_begin_object(json, "logprobs");
+    json_writer_begin_array(json, "tokens");
+    for (int32_t i = 0; i < choice->logprob_count; i++)
+        write_token(json, answer, NULL, choice->logprobs[i].id);
+    json_writer_end_array(json);
+    json_writer_begin_array(json, "token_logprobs");
+    for (int32_t i = 0; i < choice->logprob_count; i++)
+        json_writer_number(json, NULL, (double)choice->logprobs[i].logprob);
+    json_writer_end_array(json);
+    json_writer_begin_array(json, "top_logprobs");
+    for (int32_t i = 0; i < choice->logprob_count; i++)
+        write_top_map(json, answer, &choice->logprobs[i]);
+    json_writer_end_array(json);
+    json_writer_begin_array(json, "text_offset");
+    for (int32_t i = 0; i < choice->logprob_count; i++) {
+        size_t length;
+        const char *bytes =
+            generation_service_token_bytes(answer->service, choice->logprobs[i].id, &length);
+        json_writer_integer(json, NULL, choice->text_offset);
+        choice->text_offset += count_characters(bytes, length);
+    }
+    json_writer_end_array(json);
+    json_writer_end_object(json);
+}
+
+static void write_one_logprob(struct json_writer *json, const struct http_answer *answer,
+                              int32_t id, double logprob) {
+    size_t length;
+    const char *bytes = generation_service_token_bytes(answer->service, id, &length);
+    json_writer_string(json, "token", bytes, length);
+    json_writer_number(json, "logprob", logprob);
+    json_writer_begin_array(json, "bytes");
+    for (size_t i = 0; i < length; i++)
+        json_writer_integer(json, NULL, (unsigned char)bytes[i]);
+    json_writer_end_array(json);
+}
+
+/* chat: one object a token. */
+static void write_chat_logprobs(struct json_writer *json, const struct http_answer *answer,
+                                const struct http_choice *choice) {
+    json_writer_begin_object(json, "logprobs");
+    json_writer_begin_array(json, "content");
+    for (int32_t i = 0; i < choice->logprob_count; i++) {
+        const struct generation_logprob *logprob = &choice->logprobs[i];
+        json_writer_begin_object(json, NULL);
+        write_one_logprob(json, answer, logprob->id, (double)logprob->logprob);
+        json_writer_begin_array(json, "top_logprobs");
+        for (int32_t k = 0; k < logprob->top_count; k++) {
+            json_writer_begin_object(json, NULL);
+            write_one_logprob(json, answer, logprob->top[k].id, logprob->top[k].logprob);
+            json_writer_end_object(json);
+        }
+        json_writer_end_array(json);
+        json_writer_end_object(json);
+    }
+    json_writer_end_array(json);
+    json_writer_end_object(json);
+}
+
+/* vLLM's: null for the first token, then {"id": {"logprob", "rank", "decoded_token"}, ...}. */
+static void write_prompt_logprobs(struct json_writer *json, const struct http_answer *answer,
+                                  const struct generation_start *prompt) {
+    json_writer_begin_array(json, "prompt_logprobs");
+    for (int32_t i = 0; i < prompt->prompt_tokens; i++) {
+        const struct generation_logprob *logprob = &prompt->prompt_logprobs[i];
+        if (isnan(logprob->logprob)) {
+            json_writer_null(json, NULL);
+            continue;
+        }
+        json_writer_begin_object(json, NULL);
+        for (int32_t k = -1; k < logprob->top_count; k++) {
+            char key[16];
+            int32_t id = k < 0 ? logprob->id : logprob->top[k].id;
+            if (k >= 0 && id == logprob->id)
+                continue;
+            snprintf(key, sizeof key, "%d", id);
+            json_writer_begin_object(json, key);
+            json_writer_number(json, "logprob",
+                               k < 0 ? (double)logprob->logprob : logprob->top[k].logprob);
+            json_writer_integer(json, "rank", k < 0 ? logprob->rank : k + 1);
+            write_token(json, answer, "decoded_token", id);
+            json_writer_end_object(json);
+        }
+        json_writer_end_object(json);
+    }
+    json_writer_end_array(json);
+}
+
+/* ---- choices ---- */
+
+static const char *finish_name(enum generation_finish finish) {
+    switch (finish) {
+    case GENERATION_EOS:
+    case GENERATION_STOP_TEXT:
+    case GENERATION_STOP_TOKEN:
+        return "stop";
+    case GENERATION_LENGTH:
+    case GENERATION_TIME_LIMIT:
+        return "length";
+    case GENERATION_RUNNING:
+    case GENERATION_DEADLINE:
+    case GENERATION_ABORTED:
+    case GENERATION_FAILED:
+        break;
+    }
+    return "abort";
+}
+
+static void write_end(struct json_writer *json, const struct generation_end_of_choice *end) {
+    if (end == NULL) {
+        json_writer_null(json, "finish_reason");
+        return;
+    }
+    json_writer_text(json, "finish_reason", finish_name(end->finish));
+    if (end->matched_stop != NULL)
+        json_writer_text(json, "stop_reason", end->matched_stop);
+    else if (end->finish == GENERATION_STOP_TOKEN)
+        json_writer_integer(json, "stop_reason", end->matched_id);
+    else
+        json_writer_null(json, "stop_reason");
+}
+
+static void write_chat_message(struct json_writer *json, const struct http_answer *answer,
+                               const struct http_choice *choice) {
+    json_writer_begin_object(json, answer->is_stream ? "delta" : "message");
+    if (!answer->is_stream || choice->is_first)
+        json_writer_text(json, "role", "assistant");
+    if (!answer->is_stream || choice->is_first || choice->text_bytes > 0)
+        json_writer_string(json, "content", choice->text, choice->text_bytes);
+    json_writer_end_object(json);
+}
+
+static void write_choice(struct json_writer *json, const struct http_answer *answer,
+                         struct http_choice *choice) {
+    json_writer_begin_object(json, NULL);
+    json_writer_integer(json, "index", choice->index);
+    if (answer->is_chat)
+        write_chat_message(json, answer, choice);
+    else
+        json_writer_string(json, "text", choice->text, choice->text_bytes);
+    if (choice->logprobs == NULL)
+        json_writer_null(json, "logprobs");
+    else if (answer->is_chat)
+        write_chat_logprobs(json, answer, choice);
+    else
+        write_parallel_logprobs(json, answer, choice);
+    write_end(json, choice->end);
+    if (choice->prompt != NULL && choice->prompt->prompt_logprobs != NULL)
+        write_prompt_logprobs(json, answer, choice->prompt);
+    json_writer_end_object(json);
+}
+
+static void write_usage(struct json_writer *json, const struct generation_usage *usage) {
+    json_writer_begin_object(json, "usage");
+    json_writer_integer(json, "prompt_tokens", usage->prompt_tokens);
+    json_writer_integer(json, "completion_tokens", usage->completion_tokens);
+    json_writer_integer(json, "total_tokens", usage->prompt_tokens + usage->completion_tokens);
+    json_writer_begin_object(json, "prompt_tokens_details");
+    json_writer_integer(json, "cached_tokens", usage->cached_tokens);
+    json_writer_end_object(json);
+    json_writer_end_object(json);
+}
+
+void http_answer_write(FILE *out, const struct http_answer *answer, struct http_choice *choices,
+                       int32_t choice_count, const struct generation_usage *usage) {
+    struct json_writer json = {.out = out};
+    char id[160];
+    snprintf(id, sizeof id, "%s-%s", answer->is_chat ? "chatcmpl" : "cmpl", answer->id);
+    json_writer_begin_object(&json, NULL);
+    json_writer_text(&json, "id", id);
+    json_writer_text(&json, "object",
+                     !answer->is_chat    ? "text_completion"
+                     : answer->is_stream ? "chat.completion.chunk"
+                                         : "chat.completion");
+    json_writer_integer(&json, "created", answer->created_s);
+    json_writer_text(&json, "model", answer->model);
+    json_writer_begin_array(&json, "choices");
+    for (int32_t i = 0; i < choice_count; i++)
+        write_choice(&json, answer, &choices[i]);
+    json_writer_end_array(&json);
+    if (usage != NULL)
+        write_usage(&json, usage);
+    json_writer_end_object(&json);
+}
+
+/* ---- errors ---- */
+
+int32_t http_answer_code(enum generation_error error) {
+    static const int32_t codes[] = {
+        [GENERATION_ERROR_NONE] = 200,      [GENERATION_ERROR_INVALID] = 400,
+        [GENERATION_ERROR_NOT_FOUND] = 404, [GENERATION_ERROR_UNSUPPORTED] = 501,
+        [GENERATION_ERROR_FULL] = 429,      [GENERATION_ERROR_UNAVAILABLE] = 503,
+        [GENERATION_ERROR_DEADLINE] = 504,  [GENERATION_ERROR_INTERNAL] = 500,
+    };
+    return codes[error];
+}
+
+void http_answer_error(FILE *out, enum generation_error error, const char *message) {
+    static const char *const types[] = {
+        [GENERATION_ERROR_NONE] = "none",
+        [GENERATION_ERROR_INVALID] = "invalid_request_error",
+        [GENERATION_ERROR_NOT_FOUND] = "not_found_error",
+        [GENERATION_ERROR_UNSUPPORTED] = "not_implemented_error",
+        [GENERATION_ERROR_FULL] = "rate_limit_error",
+        [GENERATION_ERROR_UNAVAILABLE] = "service_unavailable_error",
+        [GENERATION_ERROR_DEADLINE] = "timeout_error",
+        [GENERATION_ERROR_INTERNAL] = "internal_error",
+    };
+    struct json_writer json = {.out = out};
+    json_writer_begin_object(&json, NULL);
+    json_writer_begin_object(&json, "error");
+    json_writer_text(&json, "message", message);
+    json_writer_text(&json, "type", types[error]);
+    json_writer_null(&json, "param");
+    json_writer_integer(&json, "code", http_answer_code(error));
+    json_writer_end_object(&json);
+    json_writer_end_object(&json);
+    fputc('\n', out);
+}

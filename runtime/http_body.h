@@ -1,0 +1,42 @@
+/* A completion request's JSON body, OpenAI's and vLLM's fields, as a request of the generation
+ * service. Fields that would change the answer and are not built are refused; others that nobody
+ * here knows are ignored, as those servers do. */
+#ifndef MOEBIUS_RUNTIME_HTTP_BODY_H
+#define MOEBIUS_RUNTIME_HTTP_BODY_H
+
+#include "runtime/generation_service.h"
+
+#define HTTP_BODY_PROMPTS_MAX 128
+
+struct json_t;
+
+struct http_prompt {
+    const char *text; /* NULL: ids, or the chat */
+    size_t text_bytes;
+    int32_t *ids;
+    int32_t id_count;
+};
+
+struct http_body {
+    bool is_chat;
+    bool stream, include_usage;
+    int32_t prompt_count;              /* 1 for a chat */
+    struct http_prompt *prompts;       /* [prompt_count] */
+    struct generation_request request; /* all but the prompt; points into this structure's memory */
+    const char *user;                  /* NULL: not told */
+    struct chat_input chat;
+    /* What the above points to. */
+    struct json_t *root;
+    char *messages_json, *variables_json;
+    const char **stop;
+    int32_t *stop_ids;
+};
+
+/* Fills *body from text[length] (NUL-terminated behind it). GENERATION_ERROR_INVALID,
+ * _UNSUPPORTED or _INTERNAL (no memory) with a message that names field, expected and got. Free
+ * with http_body_deinit, also after an error. Local. */
+enum generation_error http_body_parse(const char *text, size_t length, bool is_chat,
+                                      struct http_body *body, struct generation_message *message);
+void http_body_deinit(struct http_body *body);
+
+#endif

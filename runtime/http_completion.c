@@ -1,0 +1,369 @@
+/* One POST: for each of its prompts a call of the generation service; what they say is written as
+ * it comes (stream) or kept until all are done. Called by http_openai.c; the JSON stands in
+ * http_body.c and http_answer.c. */
+#define _POSIX_C_SOURCE 200809L /* strdup */
+
+#include "runtime/http_completion.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/base/check.h"
+#include "kernels/base/log.h"
+#include "runtime/http_answer.h"
+#include "runtime/http_text.h"
+#include "runtime/text_buffer.h"
+
+/* One choice of a whole answer, or where a stream has got to. */
+struct kept_choice {
+    struct text_buffer text;
+    struct generation_logprob *logprobs; /* [logprob_count] */
+    struct sampler_logprob *tops;        /* [logprob_count * tops a token] */
+    int32_t logprob_count, logprob_capacity;
+    int32_t text_offset;
+    bool has_begun;
+    struct generation_end_of_choice end;
+    char *matched_stop;
+};
+
+/* One prompt's call. */
+struct prompt_call {
+    struct completion *completion;
+    int32_t number;
+    struct generation_call *call; /* NULL: done, or never begun */
+};
+
+struct completion {
+    struct generation_service *service;
+    struct http_exchange *exchange;
+    struct http_answer answer;
+    char id[128];
+    bool include_usage, has_begun, is_paused;
+    int32_t n, tops; /* tops: of logprobs; -1: none wanted */
+    int32_t prompt_count, open_count;
+    struct prompt_call *calls;   /* [prompt_count] */
+    struct kept_choice *choices; /* [prompt_count * n] */
+    struct generation_usage usage;
+};
+
+/* ---- a completion's life ---- */
+
+static void destroy_completion(struct completion *completion) {
+    if (completion == NULL)
+        return;
+    for (int32_t i = 0; completion->choices != NULL && i < completion->prompt_count * completion->n;
+         i++) {
+        text_buffer_deinit(&completion->choices[i].text);
+        free(completion->choices[i].logprobs);
+        free(completion->choices[i].tops);
+        free(completion->choices[i].matched_stop);
+    }
+    free(completion->choices);
+    free(completion->calls);
+    free(completion);
+}
+
+static void cancel_calls(struct completion *completion) {
+    for (int32_t i = 0; i < completion->prompt_count; i++)
+        if (completion->calls[i].call != NULL)
+            generation_service_cancel(completion->calls[i].call);
+}
+
+static void pause_calls(struct completion *completion, bool paused) {
+    completion->is_paused = paused;
+    for (int32_t i = 0; i < completion->prompt_count; i++)
+        if (completion->calls[i].call != NULL)
+            generation_service_pause(completion->calls[i].call, paused);
+}
+
+/* Ends the answer with an error; what still runs is cancelled. */
+static void fail_completion(struct completion *completion, enum generation_error error,
+                            const struct generation_message *message) {
+    struct http_text text;
+    cancel_calls(completion);
+    if (!completion->has_begun) {
+        http_text_reply_error(completion->exchange, error, message);
+    } else {
+        if (http_text_open(&text)) {
+            fputs("data: ", text.file);
+            http_answer_error(text.file, error, message->text);
+            fputs("\ndata: [DONE]\n\n", text.file);
+            if (http_text_close(&text))
+                (void)http_exchange_write(completion->exchange, text.bytes, text.length);
+            free(text.bytes);
+        }
+        http_exchange_finish(completion->exchange);
+    }
+    destroy_completion(completion);
+}
+
+/* ---- streamed ---- */
+
+/* One event; choice NULL: usage alone. False: no memory. */
+static bool write_event(struct completion *completion, struct http_choice *choice,
+                        const struct generation_usage *usage) {
+    struct http_text text;
+    if (!http_text_open(&text))
+        return false;
+    fputs("data: ", text.file);
+    http_answer_write(text.file, &completion->answer, choice, choice != NULL ? 1 : 0, usage);
+    fputs("\n\n", text.file);
+    bool written = http_text_close(&text) &&
+                   http_exchange_write(completion->exchange, text.bytes, text.length) == STATUS_OK;
+    free(text.bytes);
+    if (!completion->is_paused && http_exchange_is_full(completion->exchange))
+        pause_calls(completion, true);
+    return written;
+}
+
+static void fail_for_memory(struct completion *completion) {
+    const struct generation_message message = {.text = "the server is out of memory"};
+    LOG_ERROR("http: cannot take memory for an answer");
+    fail_completion(completion, GENERATION_ERROR_INTERNAL, &message);
+}
+
+static void finish_stream(struct completion *completion) {
+    bool written = !completion->include_usage || write_event(completion, NULL, &completion->usage);
+    if (written) /* a stream without [DONE] is not whole, and clients know */
+        (void)http_exchange_write(completion->exchange, "data: [DONE]\n\n", 14);
+    http_exchange_finish(completion->exchange);
+}
+
+/* ---- whole ---- */
+
+/* Keeps log-probabilities, whose memory is the service's. */
+static bool keep_logprobs(struct kept_choice *kept, int32_t tops,
+                          const struct generation_delta *delta) {
+    int32_t need = kept->logprob_count + delta->id_count;
+    if (need > kept->logprob_capacity) {
+        int32_t capacity = need > 2 * kept->logprob_capacity ? need : 2 * kept->logprob_capacity;
+        struct generation_logprob *logprobs =
+            realloc(kept->logprobs, (size_t)capacity * sizeof *logprobs);
+        if (logprobs != NULL)
+            kept->logprobs = logprobs;
+        struct sampler_logprob *top =
+            realloc(kept->tops, ((size_t)capacity * (size_t)tops + 1) * sizeof *top);
+        if (top != NULL)
+            kept->tops = top;
+        if (logprobs == NULL || top == NULL)
+            return false;
+        kept->logprob_capacity = capacity;
+    }
+    for (int32_t i = 0; i < delta->id_count; i++) {
+        int32_t place = kept->logprob_count++;
+        ASSERT(delta->logprobs[i].top_count <= tops);
+        kept->logprobs[place] = delta->logprobs[i];
+        if (delta->logprobs[i].top_count > 0)
+            memcpy(kept->tops + (size_t)place * (size_t)tops, delta->logprobs[i].top,
+                   (size_t)delta->logprobs[i].top_count * sizeof *kept->tops);
+    }
+    return true;
+}
+
+static bool keep_delta(struct completion *completion, struct kept_choice *kept,
+                       const struct generation_delta *delta) {
+    if (text_buffer_append(&kept->text, delta->text, delta->text_bytes) != STATUS_OK)
+        return false;
+    return delta->logprobs == NULL || keep_logprobs(kept, completion->tops, delta);
+}
+
+static void reply_whole(struct completion *completion) {
+    int32_t count = completion->prompt_count * completion->n;
+    struct http_choice *choices = calloc((size_t)count, sizeof *choices);
+    struct http_text text;
+    if (choices == NULL || !http_text_open(&text)) {
+        free(choices);
+        http_text_reply_no_memory(completion->exchange);
+        return;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        struct kept_choice *kept = &completion->choices[i];
+        for (int32_t k = 0; k < kept->logprob_count; k++)
+            kept->logprobs[k].top = kept->tops + (size_t)k * (size_t)completion->tops;
+        choices[i] = (struct http_choice){.index = i,
+                                          .text = kept->text.length > 0 ? kept->text.data : "",
+                                          .text_bytes = kept->text.length,
+                                          .logprobs = kept->logprobs,
+                                          .logprob_count = kept->logprob_count,
+                                          .end = &kept->end};
+    }
+    http_answer_write(text.file, &completion->answer, choices, count, &completion->usage);
+    fputc('\n', text.file);
+    http_text_reply(&text, completion->exchange, 200, "application/json");
+    free(choices);
+}
+
+/* ---- what the service tells ---- */
+
+static struct kept_choice *choice_of(struct prompt_call *call, int32_t index, int32_t *number) {
+    *number = call->number * call->completion->n + index;
+    return &call->completion->choices[*number];
+}
+
+static void see_start(void *context, const struct generation_start *start) {
+    struct prompt_call *call = context;
+    struct completion *completion = call->completion;
+    completion->usage.prompt_tokens += start->prompt_tokens;
+    completion->usage.cached_tokens += start->cached_tokens;
+    if (!completion->answer.is_stream)
+        return;
+    if (!completion->has_begun) {
+        http_exchange_begin(completion->exchange, "text/event-stream");
+        completion->has_begun = true;
+    }
+    if (!completion->answer.is_chat && start->prompt_logprobs == NULL)
+        return;
+    bool written = true;
+    for (int32_t i = 0; i < completion->n && written;
+         i++) { /* a chat's first event tells the role */
+        struct http_choice first = {.is_first = true, .text = "", .prompt = start};
+        choice_of(call, i, &first.index);
+        written = write_event(completion, &first, NULL);
+    }
+    if (!written)
+        fail_for_memory(completion);
+}
+
+static void see_delta(void *context, const struct generation_delta *delta) {
+    struct prompt_call *call = context;
+    struct completion *completion = call->completion;
+    int32_t number;
+    struct kept_choice *kept = choice_of(call, delta->index, &number);
+    if (!completion->answer.is_stream) {
+        if (!keep_delta(completion, kept, delta))
+            fail_for_memory(completion);
+        return;
+    }
+    if (delta->text_bytes == 0 && delta->logprobs == NULL)
+        return;
+    struct http_choice news = {.index = number,
+                               .text = delta->text,
+                               .text_bytes = delta->text_bytes,
+                               .logprobs = delta->logprobs,
+                               .logprob_count = delta->logprobs != NULL ? delta->id_count : 0,
+                               .text_offset = kept->text_offset};
+    bool written = write_event(completion, &news, NULL);
+    kept->text_offset = news.text_offset;
+    if (!written)
+        fail_for_memory(completion);
+}
+
+static void see_end(void *context, const struct generation_end_of_choice *end) {
+    struct prompt_call *call = context;
+    int32_t number;
+    struct kept_choice *kept = choice_of(call, end->index, &number);
+    if (call->completion->answer.is_stream) {
+        struct http_choice last = {.index = number, .text = "", .end = end};
+        if (!write_event(call->completion, &last, NULL))
+            fail_for_memory(call->completion);
+        return;
+    }
+    kept->end = *end;
+    kept->matched_stop = end->matched_stop != NULL ? strdup(end->matched_stop) : NULL;
+    kept->end.matched_stop = kept->matched_stop;
+}
+
+static void see_done(void *context, const struct generation_usage *usage) {
+    struct prompt_call *call = context;
+    struct completion *completion = call->completion;
+    call->call = NULL;
+    completion->usage.completion_tokens += usage->completion_tokens;
+    if (--completion->open_count > 0)
+        return;
+    if (completion->answer.is_stream)
+        finish_stream(completion);
+    else
+        reply_whole(completion);
+    destroy_completion(completion);
+}
+
+static void see_error(void *context, enum generation_error error, const char *text) {
+    struct prompt_call *call = context;
+    struct generation_message message = {.retry_after_ms = 1000};
+    call->call = NULL;
+    snprintf(message.text, sizeof message.text, "%s", text);
+    fail_completion(call->completion, error, &message);
+}
+
+static struct completion *create_completion(struct generation_service *service,
+                                            struct http_exchange *exchange,
+                                            const struct http_body *body) {
+    struct completion *completion = calloc(1, sizeof *completion);
+    if (completion == NULL)
+        return NULL;
+    completion->service = service;
+    completion->exchange = exchange;
+    completion->include_usage = body->include_usage;
+    completion->n = body->request.n;
+    completion->tops = body->request.sampling.logprobs;
+    completion->prompt_count = body->prompt_count;
+    completion->calls = calloc((size_t)body->prompt_count, sizeof *completion->calls);
+    completion->choices =
+        calloc((size_t)body->prompt_count * (size_t)completion->n, sizeof *completion->choices);
+    if (completion->calls == NULL || completion->choices == NULL) {
+        destroy_completion(completion);
+        return NULL;
+    }
+    const struct generation_service_options *options = generation_service_options(service);
+    completion->answer = (struct http_answer){.service = service,
+                                              .is_chat = body->is_chat,
+                                              .is_stream = body->stream,
+                                              .id = completion->id,
+                                              .model = options->limits.model_names[0],
+                                              .created_s = (int64_t)time(NULL)};
+    return completion;
+}
+
+/* Hands in one call a prompt; all or none. */
+static enum generation_error submit_prompts(struct completion *completion, struct http_body *body,
+                                            struct generation_message *message) {
+    for (int32_t i = 0; i < body->prompt_count; i++) {
+        struct prompt_call *call = &completion->calls[i];
+        *call = (struct prompt_call){.completion = completion, .number = i};
+        struct generation_listener listener = {.start = see_start,
+                                               .delta = see_delta,
+                                               .end = see_end,
+                                               .done = see_done,
+                                               .error = see_error,
+                                               .context = call};
+        body->request.text = body->prompts[i].text;
+        body->request.text_bytes = body->prompts[i].text_bytes;
+        body->request.ids = body->prompts[i].ids;
+        body->request.id_count = body->prompts[i].id_count;
+        if (i > 0)
+            body->request.request_id = NULL;
+        enum generation_error error = generation_service_submit(completion->service, &body->request,
+                                                                &listener, &call->call, message);
+        if (error != GENERATION_ERROR_NONE)
+            return error;
+        completion->open_count++;
+    }
+    snprintf(completion->id, sizeof completion->id, "%s",
+             generation_service_request_id(completion->calls[0].call));
+    return GENERATION_ERROR_NONE;
+}
+
+void http_completion_begin(struct generation_service *service, struct http_exchange *exchange,
+                           struct http_body *body) {
+    struct generation_message message = {.text = "the server is out of memory"};
+    struct completion *completion = create_completion(service, exchange, body);
+    if (completion == NULL) {
+        http_text_reply_error(exchange, GENERATION_ERROR_INTERNAL, &message);
+        return;
+    }
+    http_exchange_set_data(exchange, completion);
+    enum generation_error error = submit_prompts(completion, body, &message);
+    if (error != GENERATION_ERROR_NONE)
+        fail_completion(completion, error, &message);
+}
+
+void http_completion_forget(struct http_exchange *exchange) {
+    struct completion *completion = http_exchange_data(exchange);
+    cancel_calls(completion);
+    destroy_completion(completion);
+}
+
+void http_completion_go_on(struct http_exchange *exchange) {
+    pause_calls(http_exchange_data(exchange), false);
+}

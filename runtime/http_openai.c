@@ -1,0 +1,214 @@
+/* The routes of the HTTP door. The network thread's loop calls them; completions go on in
+ * http_completion.c. */
+#include "runtime/http_openai.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/base/log.h"
+#include "runtime/http_body.h"
+#include "runtime/http_completion.h"
+#include "runtime/http_text.h"
+#include "runtime/json_writer.h"
+#include "runtime/rpc_keys.h"
+
+struct http_openai {
+    struct http_openai_options options;
+    struct http_server *server;
+    struct http_route routes[8];
+};
+
+/* ---- the completion routes ---- */
+
+/* FNV-1a: who asks, for fairness. */
+static uint64_t hash_text(uint64_t hash, const char *text) {
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static uint64_t client_of(const struct http_openai *openai, const struct http_exchange *exchange,
+                          const char *user) {
+    uint64_t hash = UINT64_C(14695981039346656037);
+    int32_t key =
+        openai->options.keys == NULL
+            ? 0
+            : rpc_keys_find(openai->options.keys, http_exchange_header(exchange, "Authorization"));
+    hash = key > 0 ? (hash ^ (uint64_t)key) * UINT64_C(1099511628211)
+                   : hash_text(hash, http_exchange_peer(exchange));
+    return user != NULL ? hash_text(hash, user) : hash;
+}
+
+static bool is_allowed(const struct http_openai *openai, struct http_exchange *exchange) {
+    if (openai->options.keys == NULL ||
+        rpc_keys_find(openai->options.keys, http_exchange_header(exchange, "Authorization")) > 0)
+        return true;
+    static const char body[] =
+        "{\"error\": {\"message\": \"expected Authorization: Bearer KEY with a key that this "
+        "server knows\", \"type\": \"authentication_error\", \"param\": null, \"code\": 401}}\n";
+    http_exchange_add_header(exchange, "WWW-Authenticate", "Bearer");
+    http_exchange_reply(exchange, 401, "application/json", body, sizeof body - 1);
+    return false;
+}
+
+static void complete(struct http_openai *openai, struct http_exchange *exchange, bool is_chat) {
+    struct generation_message message;
+    struct http_body body;
+    size_t length;
+    if (!is_allowed(openai, exchange))
+        return;
+    const char *text = http_exchange_body(exchange, &length);
+    enum generation_error error = http_body_parse(text, length, is_chat, &body, &message);
+    if (error == GENERATION_ERROR_NONE &&
+        (int64_t)body.request.n * body.prompt_count > HTTP_COMPLETION_CHOICES_MAX) {
+        snprintf(message.text, sizeof message.text,
+                 "n: expected at most %d choices in all, got %lld", HTTP_COMPLETION_CHOICES_MAX,
+                 (long long)body.request.n * body.prompt_count);
+        error = GENERATION_ERROR_INVALID;
+    }
+    if (error == GENERATION_ERROR_NONE) {
+        body.request.client = client_of(openai, exchange, body.user);
+        if (body.request.request_id == NULL)
+            body.request.request_id = http_exchange_header(exchange, "X-Request-Id");
+        http_completion_begin(openai->options.service, exchange, &body);
+    } else {
+        http_text_reply_error(exchange, error, &message);
+    }
+    http_body_deinit(&body);
+}
+
+static void serve_completion(void *context, struct http_exchange *exchange) {
+    complete(context, exchange, false);
+}
+
+static void serve_chat(void *context, struct http_exchange *exchange) {
+    complete(context, exchange, true);
+}
+
+static void forget_completion(void *context, struct http_exchange *exchange) {
+    (void)context;
+    http_completion_forget(exchange);
+}
+
+static void go_on(void *context, struct http_exchange *exchange) {
+    (void)context;
+    http_completion_go_on(exchange);
+}
+
+/* ---- the other routes ---- */
+
+static void serve_models(void *context, struct http_exchange *exchange) {
+    struct http_openai *openai = context;
+    const struct generation_service_options *options =
+        generation_service_options(openai->options.service);
+    struct http_text text;
+    if (!is_allowed(openai, exchange))
+        return;
+    if (!http_text_open(&text)) {
+        http_text_reply_no_memory(exchange);
+        return;
+    }
+    struct json_writer json = {.out = text.file};
+    json_writer_begin_object(&json, NULL);
+    json_writer_text(&json, "object", "list");
+    json_writer_begin_array(&json, "data");
+    for (int32_t i = 0; i < options->limits.model_name_count; i++) {
+        json_writer_begin_object(&json, NULL);
+        json_writer_text(&json, "id", options->limits.model_names[i]);
+        json_writer_text(&json, "object", "model");
+        json_writer_integer(&json, "created", (int64_t)time(NULL));
+        json_writer_text(&json, "owned_by", "moebius");
+        json_writer_integer(&json, "max_model_len", options->limits.positions);
+        json_writer_end_object(&json);
+    }
+    json_writer_end_array(&json);
+    json_writer_end_object(&json);
+    fputc('\n', text.file);
+    http_text_reply(&text, exchange, 200, "application/json");
+}
+
+static void reply_state(struct http_exchange *exchange, bool good, enum generation_state state) {
+    static const char *const names[] = {
+        [GENERATION_STATE_SERVING] = "serving", [GENERATION_STATE_DRAINING] = "draining",
+        [GENERATION_STATE_DRAINED] = "drained", [GENERATION_STATE_STALLED] = "stalled",
+        [GENERATION_STATE_FAILED] = "failed",
+    };
+    char line[64];
+    int length = snprintf(line, sizeof line, "{\"status\": \"%s\"}\n", names[state]);
+    http_exchange_reply(exchange, good ? 200 : 503, "application/json", line, (size_t)length);
+}
+
+/* Alive: steps are made when there is something to do. */
+static void serve_health(void *context, struct http_exchange *exchange) {
+    const struct http_openai *openai = context;
+    enum generation_state state = generation_service_state(openai->options.service);
+    reply_state(exchange, state != GENERATION_STATE_STALLED && state != GENERATION_STATE_FAILED,
+                state);
+}
+
+/* Ready: takes new requests. */
+static void serve_ready(void *context, struct http_exchange *exchange) {
+    const struct http_openai *openai = context;
+    enum generation_state state = generation_service_state(openai->options.service);
+    reply_state(exchange, state == GENERATION_STATE_SERVING, state);
+}
+
+static void serve_version(void *context, struct http_exchange *exchange) {
+    const struct http_openai *openai = context;
+    char line[64];
+    int length = snprintf(line, sizeof line, "{\"version\": \"%s\"}\n", openai->options.version);
+    http_exchange_reply(exchange, 200, "application/json", line, (size_t)length);
+}
+
+static void serve_metrics(void *context, struct http_exchange *exchange) {
+    const struct http_openai *openai = context;
+    const char *model = generation_service_options(openai->options.service)->limits.model_names[0];
+    struct text_buffer text = {0};
+    if (metrics_write(openai->options.metrics, model, &text) == STATUS_OK)
+        http_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", text.data,
+                            text.length);
+    else
+        http_text_reply_no_memory(exchange);
+    text_buffer_deinit(&text);
+}
+
+enum status http_openai_create(struct rpc_loop *loop, const struct http_server_options *server,
+                               const struct http_openai_options *options,
+                               struct http_openai **openai_out) {
+    struct http_openai *openai = calloc(1, sizeof *openai);
+    if (openai == NULL) {
+        LOG_ERROR("http: cannot take memory for the door");
+        return STATUS_NO_MEMORY;
+    }
+    openai->options = *options;
+    const struct http_route routes[] = {
+        {"POST", "/v1/completions", openai, serve_completion, forget_completion, go_on},
+        {"POST", "/v1/chat/completions", openai, serve_chat, forget_completion, go_on},
+        {"GET", "/v1/models", openai, serve_models, NULL, NULL},
+        {"GET", "/health", openai, serve_health, NULL, NULL},
+        {"GET", "/ready", openai, serve_ready, NULL, NULL},
+        {"GET", "/version", openai, serve_version, NULL, NULL},
+        {"GET", "/metrics", openai, serve_metrics, NULL, NULL},
+    };
+    int32_t count = (int32_t)(sizeof routes / sizeof routes[0]);
+    memcpy(openai->routes, routes, sizeof routes);
+    enum status status = http_server_create(loop, server, openai->routes, count, &openai->server);
+    if (status != STATUS_OK) {
+        free(openai);
+        return status;
+    }
+    *openai_out = openai;
+    return STATUS_OK;
+}
+
+void http_openai_destroy(struct http_openai *openai) {
+    if (openai == NULL)
+        return;
+    http_server_destroy(openai->server);
+    free(openai);
+}
+
+int32_t http_openai_port(const struct http_openai *openai) {
+    return http_server_port(openai->server);
+}

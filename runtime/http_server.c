@@ -1,0 +1,217 @@
+/* The HTTP door: libmicrohttpd parses and writes, the rpc_loop tells it when. Requests go on in
+ * http_exchange.c. */
+#define _GNU_SOURCE /* getaddrinfo */
+
+#include "runtime/http_server.h"
+
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "runtime/rpc_loop.h"
+
+#define CONNECTION_MEMORY (32 * 1024) /* of a request's line and headers */
+#define PEM_BYTES_MAX (1 << 20)
+
+struct http_server {
+    struct http_door door; /* first: a door is its server */
+    struct http_server_options options;
+    int32_t port;
+    struct MHD_Daemon *daemon;
+    struct rpc_loop_watch watch;
+    struct rpc_loop_timer timer;
+    struct rpc_loop_task turn;
+    char *pem[3]; /* certificate, key, authorities */
+};
+
+struct http_server_options http_server_options_default(void) {
+    return (struct http_server_options){.host = "127.0.0.1",
+                                        .connections_max = 1024,
+                                        .body_bytes_max = 4 << 20,
+                                        .queue_bytes_max = 256 << 10,
+                                        .idle_s = 120};
+}
+
+/* ---- when the library runs ---- */
+
+static void take_turn(void *context) {
+    struct http_server *server = context;
+    MHD_run(server->daemon);
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+    int64_t deadline = RPC_LOOP_NEVER;
+    if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES)
+        deadline = clock_now_ns() + (int64_t)wait_ms * 1000000;
+    rpc_loop_timer_arm(server->door.loop, &server->timer, deadline, take_turn, server);
+}
+
+static void see_sockets(void *context, uint32_t events) {
+    (void)events;
+    take_turn(context);
+}
+
+static void want_turn(struct http_door *door) {
+    struct http_server *server = (struct http_server *)door;
+    rpc_loop_task_defer(door->loop, &server->turn, take_turn, server);
+}
+
+static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_bytes, void **data) {
+    struct http_server *server = context;
+    (void)version;
+    if (*data != NULL)
+        return http_exchange_take(*data, url, method, upload, upload_bytes);
+    *data = http_exchange_create(&server->door, connection);
+    return *data != NULL ? MHD_YES : MHD_NO;
+}
+
+static void forget(void *context, struct MHD_Connection *connection, void **data,
+                   enum MHD_RequestTerminationCode why) {
+    (void)context, (void)connection, (void)why;
+    http_exchange_destroy(*data);
+    *data = NULL;
+}
+
+/* ---- start and end ---- */
+
+static void log_library(void *context, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+
+static void log_library(void *context, const char *format, va_list arguments) {
+    char line[256];
+    (void)context;
+    vsnprintf(line, sizeof line, format, arguments);
+    line[strcspn(line, "\n")] = '\0';
+    LOG_DEBUG("http: %s", line);
+}
+
+static enum status read_pem(const char *path, char **text) {
+    FILE *file = fopen(path, "rb");
+    char *bytes = malloc(PEM_BYTES_MAX + 1);
+    size_t length = file != NULL && bytes != NULL ? fread(bytes, 1, PEM_BYTES_MAX + 1, file) : 0;
+    bool good = length > 0 && length <= PEM_BYTES_MAX && ferror(file) == 0;
+    if (file != NULL)
+        fclose(file);
+    if (!good) {
+        LOG_ERROR("%s: expected a PEM file that can be read, of at most %d bytes", path,
+                  PEM_BYTES_MAX);
+        free(bytes);
+        return STATUS_IO;
+    }
+    bytes[length] = '\0';
+    *text = bytes;
+    return STATUS_OK;
+}
+
+static enum status read_certificates(struct http_server *server) {
+    const struct http_server_options *options = &server->options;
+    if (options->certificate == NULL)
+        return STATUS_OK;
+    RETURN_IF_ERROR(read_pem(options->certificate, &server->pem[0]));
+    RETURN_IF_ERROR(read_pem(options->key, &server->pem[1]));
+    return options->authorities != NULL ? read_pem(options->authorities, &server->pem[2])
+                                        : STATUS_OK;
+}
+
+static enum status start_daemon(struct http_server *server, const struct addrinfo *address) {
+    const struct http_server_options *options = &server->options;
+    struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    if (address->ai_family == AF_INET6)
+        flags |= MHD_USE_IPv6;
+    if (server->pem[0] != NULL) {
+        flags |= MHD_USE_TLS;
+        tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, server->pem[0]};
+        tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, server->pem[1]};
+        if (server->pem[2] != NULL)
+            tls[2] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->pem[2]};
+    }
+    server->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+        MHD_OPTION_SOCK_ADDR, address->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, forget, server,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (server->daemon == NULL) {
+        LOG_ERROR("http: cannot listen on %s port %d%s", options->host, options->port,
+                  server->pem[0] != NULL ? " (or the PEM files make no sense)" : "");
+        return STATUS_IO;
+    }
+    const union MHD_DaemonInfo *port =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    server->port = port != NULL ? port->port : options->port;
+    const union MHD_DaemonInfo *epoll =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (epoll == NULL) {
+        LOG_ERROR("http: the library was built without epoll");
+        return STATUS_IO;
+    }
+    return rpc_loop_watch_add(server->door.loop, &server->watch, epoll->epoll_fd, EPOLLIN,
+                              see_sockets, server);
+}
+
+static enum status listen_and_watch(struct http_server *server) {
+    char port[16];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *address;
+    snprintf(port, sizeof port, "%d", server->options.port);
+    int error = getaddrinfo(server->options.host, port, &hints, &address);
+    if (error != 0) {
+        LOG_ERROR("http: host %s: %s", server->options.host, gai_strerror(error));
+        return STATUS_USAGE;
+    }
+    enum status status = start_daemon(server, address);
+    freeaddrinfo(address);
+    return status;
+}
+
+enum status http_server_create(struct rpc_loop *loop, const struct http_server_options *options,
+                               const struct http_route *routes, int32_t route_count,
+                               struct http_server **server_out) {
+    struct http_server *server = calloc(1, sizeof *server);
+    if (server == NULL) {
+        LOG_ERROR("http: cannot take memory for the server");
+        return STATUS_NO_MEMORY;
+    }
+    server->options = *options;
+    server->door = (struct http_door){.loop = loop,
+                                      .routes = routes,
+                                      .route_count = route_count,
+                                      .body_bytes_max = options->body_bytes_max,
+                                      .queue_bytes_max = options->queue_bytes_max,
+                                      .want_turn = want_turn};
+    enum status status = read_certificates(server);
+    if (status == STATUS_OK)
+        status = listen_and_watch(server);
+    if (status != STATUS_OK) {
+        http_server_destroy(server);
+        return status;
+    }
+    *server_out = server;
+    return STATUS_OK;
+}
+
+void http_server_destroy(struct http_server *server) {
+    if (server == NULL)
+        return;
+    http_exchange_end_all(&server->door);
+    rpc_loop_watch_remove(server->door.loop, &server->watch);
+    rpc_loop_timer_disarm(server->door.loop, &server->timer);
+    if (server->daemon != NULL)
+        MHD_stop_daemon(server->daemon);
+    rpc_loop_task_cancel(server->door.loop, &server->turn);
+    for (int i = 0; i < 3; i++)
+        free(server->pem[i]);
+    free(server);
+}
+
+int32_t http_server_port(const struct http_server *server) {
+    return server->port;
+}

@@ -1,0 +1,47 @@
+/* An HTTP/1.1 door: libmicrohttpd driven from an rpc_loop, so that it shares the network thread
+ * with the gRPC doors. Routes get whole requests; answers are one body, or a stream that is written
+ * to as tokens come. All functions belong to the loop's thread.
+ *
+ * A client can be slow, rude or gone: everything it can make the server hold is bounded by the
+ * options, and a connection without progress ends after idle_s. */
+#ifndef MOEBIUS_RUNTIME_HTTP_SERVER_H
+#define MOEBIUS_RUNTIME_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+#include "runtime/http_exchange.h"
+
+struct rpc_loop;
+struct http_server;
+
+struct http_server_options {
+    const char *host;              /* name or number */
+    int32_t port;                  /* 0: any free one */
+    const char *certificate, *key; /* PEM files; NULL: cleartext */
+    const char *authorities; /* PEM file: who may sign a client's certificate, which is asked for
+                                then; NULL: none asked for */
+    int32_t connections_max;
+    int64_t body_bytes_max;  /* of one request; larger: 413 */
+    int64_t queue_bytes_max; /* of a stream: above it http_exchange_is_full */
+    int32_t idle_s;          /* a connection on which nothing moves */
+};
+
+/* 127.0.0.1, any port, cleartext; 1024 connections, 4 MiB bodies, 256 KiB queues, 120 s. Local. */
+struct http_server_options http_server_options_default(void);
+
+/* Listens at once. `routes` are kept. STATUS_USAGE (logged): no such host; STATUS_IO (logged):
+ * cannot listen, a PEM file that cannot be read; STATUS_NO_MEMORY (logged). Local. */
+enum status http_server_create(struct rpc_loop *loop, const struct http_server_options *options,
+                               const struct http_route *routes, int32_t route_count,
+                               struct http_server **server);
+
+/* Ends what runs (on_gone) and closes all connections. NULL is allowed. Local. */
+void http_server_destroy(struct http_server *server);
+
+/* The port that it listens on. Local. */
+int32_t http_server_port(const struct http_server *server);
+
+#endif
