@@ -10,6 +10,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -138,6 +139,16 @@ static void wait_for_finish(struct thread_pool *pool, uint32_t items) {
     atomic_store(&pool->caller_sleeps, 0);
 }
 
+/* Signals are for the thread that waits for them, never for one that computes. */
+static int start_worker(struct worker *worker) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&worker->handle, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 enum status thread_pool_create(int32_t threads, struct thread_pool **pool) {
     ASSERT(threads >= 1 && threads <= THREAD_POOL_THREADS_MAX);
     size_t bytes = sizeof(struct thread_pool) + (size_t)threads * sizeof(struct worker);
@@ -153,7 +164,7 @@ enum status thread_pool_create(int32_t threads, struct thread_pool **pool) {
         struct worker *worker = &created->workers[i];
         worker->pool = created;
         worker->thread = i + 1;
-        int error = pthread_create(&worker->handle, NULL, worker_main, worker);
+        int error = start_worker(worker);
         if (error != 0) {
             LOG_ERROR("thread pool: cannot start thread %d of %d: %s", i + 2, threads,
                       strerror(error));

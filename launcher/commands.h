@@ -6,6 +6,7 @@
 #include "kernels/base/status.h"
 
 enum status command_generate(int argc, char **argv);
+enum status command_serve(int argc, char **argv);
 enum status command_tokenize(int argc, char **argv);
 enum status command_inspect(int argc, char **argv);
 enum status command_bench(int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct {
     bool on_ranks; /* several processes of one job work together */
 } commands[] = {
     {"generate", command_generate, "continue a prompt or answer a chat message", true},
+    {"serve", command_serve, "serve a model by gRPC", true},
     {"tokenize", command_tokenize, "text to token ids and back", false},
     {"inspect", command_inspect, "what a model folder holds and what it will take", false},
     {"bench", command_bench, "measure: bench latency", false},

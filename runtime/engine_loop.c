@@ -10,8 +10,6 @@
 #include "kernels/base/log.h"
 #include "runtime/request_queue.h"
 
-#define IDLE_WAIT_MS 1000
-
 struct loop_place {
     struct generation *generation; /* NULL: free */
     int32_t choice;
@@ -394,6 +392,14 @@ static enum status step(struct engine_loop *loop) {
     return status;
 }
 
+/* Nothing is open: the other ranks are told that we are there, and we sleep. */
+static enum status rest(struct engine_loop *loop) {
+    int32_t wait_ms;
+    RETURN_IF_ERROR(engine_idle(loop->engine, &wait_ms));
+    request_queue_wait(&loop->queue, wait_ms);
+    return STATUS_OK;
+}
+
 /* One turn: nothing in it waits but the step itself, or the sleep when nothing is open. */
 static enum status turn(struct engine_loop *loop) {
     take_new(loop);
@@ -406,7 +412,7 @@ static enum status turn(struct engine_loop *loop) {
     hand_out(loop);
     tell_metrics(loop);
     if (status == STATUS_OK && loop->first == NULL)
-        request_queue_wait(&loop->queue, IDLE_WAIT_MS);
+        status = rest(loop);
     return status;
 }
 

@@ -16,7 +16,7 @@ BEGIN {
           "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar " \
           "wctype dirent dlfcn fcntl ftw glob langinfo netdb poll pthread sched semaphore unistd endian byteswap " \
           "arpa/inet netinet/in netinet/tcp sys/auxv sys/epoll sys/eventfd sys/file sys/ioctl sys/mman sys/random " \
-          "sys/resource sys/select sys/sendfile sys/socket sys/stat sys/statvfs sys/syscall sys/sysinfo " \
+          "sys/resource sys/select sys/sendfile sys/signalfd sys/socket sys/stat sys/statvfs sys/syscall sys/sysinfo " \
           "sys/time sys/timerfd sys/types sys/uio sys/un sys/utsname sys/vfs sys/wait linux/futex linux/mempolicy",
           names, " ")
     for (i in names)
@@ -35,7 +35,8 @@ BEGIN {
     allow("^(nghttp2|openssl|protobuf-c)/", "^(runtime/rpc_|tests/)", "runtime/rpc_*")
     allow("^microhttpd\\.h$", "^runtime/http_(exchange|server)\\.c$", "runtime/http_exchange.c, runtime/http_server.c")
     allow("^(immintrin|x86intrin|cpuid|arm_neon|arm_sve|omp|cblas|asm/hwcap)", "^(kernels|tests)/", "kernels/")
-    allow("^(getopt|signal|termios|syslog|execinfo|spawn|pwd)\\.h$", "^(launcher|tests)/", "launcher/")
+    allow("^signal\\.h$", "^(launcher/|tests/|kernels/thread_pool\\.c$)", "launcher/, kernels/thread_pool.c")
+    allow("^(getopt|termios|syslog|execinfo|spawn|pwd)\\.h$", "^(launcher|tests)/", "launcher/")
 }
 
 function allow(header, files, words) {

@@ -1,0 +1,217 @@
+/* One thread, one epoll loop: whatever comes from clients, from the engine thread, from signals and
+ * from the clock is handled here, one thing after another. */
+#include "launcher/serve_doors.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "launcher/serve_status.h"
+#include "runtime/rpc_doors.h"
+#include "runtime/rpc_loop.h"
+
+#define TICK_NS INT64_C(100000000)
+#define STATUS_NS INT64_C(10000000000)
+#define FLUSH_NS INT64_C(2000000000) /* what clients have to take their last messages */
+
+struct serve_doors {
+    struct serve_doors_options options;
+    struct rpc_loop *loop;
+    struct rpc_doors *rpc;
+    struct rpc_loop_watch news, signals;
+    struct rpc_loop_timer tick;
+    struct serve_status status_line;
+    int64_t status_ns; /* of the next line */
+    int64_t drain_ns;  /* when draining ends; 0: not draining */
+    int64_t flush_ns;  /* when the loop ends; 0: the engine loop runs */
+    enum generation_state told_state;
+    char address[300];
+    pthread_t thread;
+    bool started;
+    enum status ended;
+};
+
+/* ---- life ---- */
+
+static void tell_health(struct serve_doors *doors) {
+    enum generation_state state = generation_service_state(doors->options.service);
+    if (state == doors->told_state)
+        return;
+    if (state == GENERATION_STATE_STALLED)
+        LOG_WARN("a step has been running for %.1f s: not serving until it ends",
+                 (double)engine_loop_step_age_ns(doors->options.loop, clock_now_ns()) * 1e-9);
+    else if (doors->told_state == GENERATION_STATE_STALLED && state == GENERATION_STATE_SERVING)
+        LOG_INFO("the step has ended: serving again");
+    doors->told_state = state;
+    rpc_doors_set_serving(doors->rpc, state == GENERATION_STATE_SERVING);
+}
+
+static void begin_drain(struct serve_doors *doors) {
+    int32_t seconds = doors->options.flags->shutdown_timeout_s;
+    doors->drain_ns = clock_now_ns() + seconds * INT64_C(1000000000);
+    LOG_INFO("draining: %d requests open, at most %d s; a second signal ends at once",
+             generation_service_open(doors->options.service), seconds);
+    generation_service_drain(doors->options.service);
+    tell_health(doors);
+    rpc_doors_drain(doors->rpc);
+}
+
+/* Whether what was to be drained is drained, or has had its time. */
+static void check_drain(struct serve_doors *doors, int64_t now_ns) {
+    if (doors->drain_ns == 0 || doors->flush_ns != 0)
+        return;
+    int32_t open = generation_service_open(doors->options.service);
+    if (open > 0 && now_ns < doors->drain_ns)
+        return;
+    if (open > 0)
+        LOG_WARN("shutdown: %d requests were not done in time and end now", open);
+    engine_loop_stop(doors->options.loop);
+}
+
+/* The engine loop is gone and all clients have been told: they get a moment to read it. */
+static void check_end(struct serve_doors *doors, int64_t now_ns) {
+    if (engine_loop_state(doors->options.loop) != ENGINE_LOOP_ENDED)
+        return;
+    if (doors->flush_ns == 0) {
+        doors->flush_ns = now_ns + FLUSH_NS;
+        rpc_doors_drain(doors->rpc);
+    }
+    if (rpc_doors_is_idle(doors->rpc) || now_ns >= doors->flush_ns)
+        rpc_loop_stop(doors->loop);
+}
+
+static void on_tick(void *context) {
+    struct serve_doors *doors = context;
+    int64_t now_ns = clock_now_ns();
+    tell_health(doors);
+    check_drain(doors, now_ns);
+    check_end(doors, now_ns);
+    if (now_ns >= doors->status_ns) {
+        serve_status_tell(&doors->status_line, now_ns);
+        doors->status_ns = now_ns + STATUS_NS;
+    }
+    rpc_loop_timer_arm(doors->loop, &doors->tick, now_ns + TICK_NS, on_tick, doors);
+}
+
+static void on_news(void *context, uint32_t events) {
+    struct serve_doors *doors = context;
+    (void)events;
+    generation_service_poll(doors->options.service);
+    int64_t now_ns = clock_now_ns();
+    check_drain(doors, now_ns);
+    check_end(doors, now_ns);
+}
+
+static void on_signal(void *context, uint32_t events) {
+    struct serve_doors *doors = context;
+    struct signalfd_siginfo signal;
+    (void)events;
+    while (read(doors->options.signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
+        if (doors->drain_ns == 0) {
+            begin_drain(doors);
+        } else {
+            LOG_WARN("a second signal: ending at once");
+            engine_loop_stop(doors->options.loop);
+        }
+    }
+    check_drain(doors, clock_now_ns());
+}
+
+/* ---- making ---- */
+
+static enum status open_doors(struct serve_doors *doors) {
+    const struct serve_flags *flags = doors->options.flags;
+    bool is_ipv6 = strchr(flags->host, ':') != NULL;
+    snprintf(doors->address, sizeof doors->address, is_ipv6 ? "[%s]:%d" : "%s:%d", flags->host,
+             flags->port);
+    struct rpc_doors_options rpc = {.loop = doors->loop,
+                                    .service = doors->options.service,
+                                    .address = doors->address,
+                                    .admin_address = flags->admin_address,
+                                    .api_key_file = flags->api_key_file,
+                                    .tls = {.certificate = flags->ssl_certfile,
+                                            .key = flags->ssl_keyfile,
+                                            .authorities = flags->ssl_ca_certs}};
+    return rpc_doors_create(&rpc, &doors->rpc);
+}
+
+static enum status watch_all(struct serve_doors *doors) {
+    RETURN_IF_ERROR(rpc_loop_watch_add(doors->loop, &doors->news,
+                                       generation_service_event_fd(doors->options.service), EPOLLIN,
+                                       on_news, doors));
+    RETURN_IF_ERROR(rpc_loop_watch_add(doors->loop, &doors->signals, doors->options.signal_fd,
+                                       EPOLLIN, on_signal, doors));
+    int64_t now_ns = clock_now_ns();
+    doors->status_ns = now_ns + STATUS_NS;
+    serve_status_init(&doors->status_line, doors->options.metrics, now_ns);
+    rpc_loop_timer_arm(doors->loop, &doors->tick, now_ns + TICK_NS, on_tick, doors);
+    rpc_doors_set_serving(doors->rpc, true);
+    return STATUS_OK;
+}
+
+enum status serve_doors_create(const struct serve_doors_options *options,
+                               struct serve_doors **out) {
+    struct serve_doors *doors = calloc(1, sizeof *doors);
+    if (doors == NULL) {
+        LOG_ERROR("serve: cannot take memory for the network thread");
+        return STATUS_NO_MEMORY;
+    }
+    doors->options = *options;
+    enum status status = rpc_loop_create(&doors->loop);
+    if (status == STATUS_OK)
+        status = open_doors(doors);
+    if (status == STATUS_OK)
+        status = watch_all(doors);
+    if (status != STATUS_OK) {
+        serve_doors_destroy(doors);
+        return status;
+    }
+    *out = doors;
+    return STATUS_OK;
+}
+
+const char *serve_doors_address(const struct serve_doors *doors) {
+    return rpc_doors_address(doors->rpc);
+}
+
+static void *run(void *context) {
+    struct serve_doors *doors = context;
+    doors->ended = rpc_loop_run(doors->loop);
+    if (doors->ended != STATUS_OK)
+        engine_loop_stop(doors->options.loop); /* nobody could be answered any more */
+    return NULL;
+}
+
+enum status serve_doors_start(struct serve_doors *doors) {
+    int error = pthread_create(&doors->thread, NULL, run, doors);
+    if (error == 0) {
+        doors->started = true;
+        return STATUS_OK;
+    }
+    LOG_ERROR("serve: cannot start the network thread: %s", strerror(error));
+    return STATUS_NO_MEMORY;
+}
+
+enum status serve_doors_join(struct serve_doors *doors) {
+    if (!doors->started)
+        return STATUS_OK;
+    pthread_join(doors->thread, NULL);
+    doors->started = false;
+    return doors->ended;
+}
+
+void serve_doors_destroy(struct serve_doors *doors) {
+    if (doors == NULL)
+        return;
+    rpc_doors_destroy(doors->rpc);
+    rpc_loop_destroy(doors->loop);
+    free(doors);
+}

@@ -1,0 +1,101 @@
+/* Which services stand behind which door. */
+#include "runtime/rpc_doors.h"
+
+#include <stdlib.h>
+
+#include "kernels/base/log.h"
+#include "proto/moebius_proto_descriptor_set.h"
+#include "runtime/rpc_health.h"
+#include "runtime/rpc_inference.h"
+#include "runtime/rpc_keys.h"
+#include "runtime/rpc_reflection.h"
+#include "runtime/rpc_server.h"
+
+struct rpc_doors {
+    struct rpc_tls *tls;
+    struct rpc_keys *keys;
+    struct rpc_health *health;
+    struct rpc_reflection *reflection;
+    struct rpc_server *public_server, *admin_server; /* admin: NULL: none */
+};
+
+/* What every door has. */
+static enum status make_server(struct rpc_doors *doors, const struct rpc_doors_options *options,
+                               const char *address, struct rpc_server **server) {
+    struct rpc_server_options server_options;
+    rpc_server_options_default(&server_options);
+    server_options.tls = doors->tls;
+    server_options.keys = doors->keys;
+    RETURN_IF_ERROR(rpc_server_create(options->loop, &server_options, server));
+    RETURN_IF_ERROR(rpc_health_register(doors->health, *server));
+    RETURN_IF_ERROR(rpc_reflection_register(doors->reflection, *server));
+    return rpc_server_listen(*server, address);
+}
+
+static enum status open_public(struct rpc_doors *doors, const struct rpc_doors_options *options) {
+    RETURN_IF_ERROR(make_server(doors, options, options->address, &doors->public_server));
+    return rpc_inference_register(options->service, doors->public_server);
+}
+
+static enum status open_all(struct rpc_doors *doors, const struct rpc_doors_options *options) {
+    if (options->tls.certificate != NULL)
+        RETURN_IF_ERROR(rpc_tls_create_server(&options->tls, &doors->tls));
+    if (options->api_key_file != NULL)
+        RETURN_IF_ERROR(rpc_keys_load(options->api_key_file, &doors->keys));
+    RETURN_IF_ERROR(rpc_health_create(&doors->health));
+    RETURN_IF_ERROR(rpc_reflection_create(moebius_proto_descriptor_set,
+                                          moebius_proto_descriptor_set_size, &doors->reflection));
+    RETURN_IF_ERROR(open_public(doors, options));
+    if (options->admin_address == NULL)
+        return STATUS_OK;
+    return make_server(doors, options, options->admin_address, &doors->admin_server);
+}
+
+enum status rpc_doors_create(const struct rpc_doors_options *options, struct rpc_doors **out) {
+    struct rpc_doors *doors = calloc(1, sizeof *doors);
+    if (doors == NULL) {
+        LOG_ERROR("rpc: cannot take memory for the doors");
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = open_all(doors, options);
+    if (status != STATUS_OK) {
+        rpc_doors_destroy(doors);
+        return status;
+    }
+    *out = doors;
+    return STATUS_OK;
+}
+
+void rpc_doors_destroy(struct rpc_doors *doors) {
+    if (doors == NULL)
+        return;
+    rpc_server_destroy(doors->admin_server);
+    rpc_server_destroy(doors->public_server);
+    rpc_reflection_destroy(doors->reflection);
+    rpc_health_destroy(doors->health);
+    rpc_keys_destroy(doors->keys);
+    rpc_tls_destroy(doors->tls);
+    free(doors);
+}
+
+const char *rpc_doors_address(const struct rpc_doors *doors) {
+    return rpc_server_address(doors->public_server);
+}
+
+void rpc_doors_set_serving(struct rpc_doors *doors, bool is_serving) {
+    static const char *const services[] = {"", "moebius.v1.Inference"};
+    for (size_t i = 0; i < sizeof services / sizeof services[0]; i++)
+        if (rpc_health_set(doors->health, services[i], is_serving) != STATUS_OK)
+            LOG_WARN("health: the state of '%s' could not be told", services[i]);
+}
+
+void rpc_doors_drain(struct rpc_doors *doors) {
+    rpc_server_drain(doors->public_server);
+    if (doors->admin_server != NULL)
+        rpc_server_drain(doors->admin_server);
+}
+
+bool rpc_doors_is_idle(const struct rpc_doors *doors) {
+    return rpc_server_is_idle(doors->public_server) &&
+           (doors->admin_server == NULL || rpc_server_is_idle(doors->admin_server));
+}

@@ -1,0 +1,39 @@
+/* All gRPC doors of a server, assembled: the public port with inference, health and reflection, and
+ * the admin address with health and reflection. All functions belong to the loop's thread. */
+#ifndef MOEBIUS_RUNTIME_RPC_DOORS_H
+#define MOEBIUS_RUNTIME_RPC_DOORS_H
+
+#include <stdbool.h>
+
+#include "runtime/generation_service.h"
+#include "runtime/rpc_loop.h"
+#include "runtime/rpc_tls.h"
+
+struct rpc_doors;
+
+struct rpc_doors_options {
+    struct rpc_loop *loop;              /* kept */
+    struct generation_service *service; /* kept */
+    const char *address;                /* as rpc_server_listen takes it */
+    const char *admin_address;          /* NULL: no admin door */
+    const char *api_key_file;           /* NULL: no token asked for */
+    struct rpc_tls_files tls;           /* certificate NULL: cleartext */
+};
+
+/* Listens. STATUS_USAGE, STATUS_IO, STATUS_BAD_CONFIG, STATUS_NO_MEMORY (logged). Local. */
+enum status rpc_doors_create(const struct rpc_doors_options *options, struct rpc_doors **doors);
+
+/* Closes everything at once. NULL allowed. Local. */
+void rpc_doors_destroy(struct rpc_doors *doors);
+
+/* The public address, with the port that was given. Local. */
+const char *rpc_doors_address(const struct rpc_doors *doors);
+
+/* What health says of the server and its services. Local. */
+void rpc_doors_set_serving(struct rpc_doors *doors, bool is_serving);
+
+/* No new connections; those there are end with their calls. Local. */
+void rpc_doors_drain(struct rpc_doors *doors);
+bool rpc_doors_is_idle(const struct rpc_doors *doors);
+
+#endif
