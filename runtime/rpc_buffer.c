@@ -20,7 +20,7 @@ size_t rpc_buffer_size(const struct rpc_buffer *buffer) {
 }
 
 const uint8_t *rpc_buffer_head(const struct rpc_buffer *buffer) {
-    return buffer->data + buffer->head;
+    return buffer->data != NULL ? buffer->data + buffer->head : NULL;
 }
 
 static enum status make_room(struct rpc_buffer *buffer, size_t size) {

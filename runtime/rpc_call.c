@@ -96,7 +96,7 @@ struct rpc_arena *rpc_call_arena(struct rpc_call *call) {
 
 const char *rpc_call_metadata(const struct rpc_call *call, const char *name) {
     const char *at = (const char *)rpc_buffer_head(&call->metadata);
-    const char *end = at + rpc_buffer_size(&call->metadata);
+    const char *end = at != NULL ? at + rpc_buffer_size(&call->metadata) : NULL;
     while (at < end) {
         const char *value = at + strlen(at) + 1;
         if (strcmp(at, name) == 0)

@@ -38,7 +38,8 @@ static enum status init_ssl(struct rpc_channel *channel, const struct rpc_tls *t
     if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1)
         return STATUS_OK;
     ERR_clear_error();
-    if (SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1)
+    char *name = (char *)(uintptr_t)host; /* the macro below casts const away */
+    if (SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, name) != 1)
         return STATUS_NO_MEMORY;
     return STATUS_OK;
 }

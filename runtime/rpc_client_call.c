@@ -54,7 +54,7 @@ static size_t make_fields(const struct rpc_client_call *call, const char *timeou
     if (client->authorization != NULL)
         fields[count++] = field("authorization", client->authorization);
     const char *at = (const char *)rpc_buffer_head(&call->sent);
-    const char *end = at + rpc_buffer_size(&call->sent);
+    const char *end = at != NULL ? at + rpc_buffer_size(&call->sent) : NULL;
     while (at < end && count < FIELDS_MAX) {
         const char *value = at + strlen(at) + 1;
         fields[count++] = field(at, value);
@@ -155,7 +155,7 @@ void rpc_client_call_add_metadata(struct rpc_client_call *call, const uint8_t *n
 
 const char *rpc_client_call_metadata(const struct rpc_client_call *call, const char *name) {
     const char *at = (const char *)rpc_buffer_head(&call->metadata);
-    const char *end = at + rpc_buffer_size(&call->metadata);
+    const char *end = at != NULL ? at + rpc_buffer_size(&call->metadata) : NULL;
     while (at < end) {
         const char *value = at + strlen(at) + 1;
         if (strcmp(at, name) == 0)

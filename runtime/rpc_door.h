@@ -18,4 +18,7 @@ struct rpc_door {
     struct rpc_server_stats stats;
 };
 
+/* A server's door, for a test that carries a session's bytes itself. Local. */
+struct rpc_door *rpc_server_door(struct rpc_server *server);
+
 #endif

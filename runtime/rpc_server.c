@@ -184,6 +184,10 @@ const struct rpc_method *rpc_server_method(const struct rpc_server *server, size
     return index < server->door.method_count ? server->door.methods[index] : NULL;
 }
 
+struct rpc_door *rpc_server_door(struct rpc_server *server) {
+    return &server->door;
+}
+
 /* ---- end ---- */
 
 void rpc_server_drain(struct rpc_server *server) {

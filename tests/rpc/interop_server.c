@@ -122,7 +122,7 @@ int main(int argc, char **argv) {
     struct rpc_keys *keys = NULL;
     parse(argc - 2, argv + 2, &options, &tls, &keys);
     struct server server = {0};
-    struct interop_service service = {0};
+    struct interop_service service = {.answer_bytes_max = 64 << 20};
     ASSERT(rpc_loop_create(&server.loop) == STATUS_OK);
     ASSERT(rpc_server_create(server.loop, &options, &server.rpc) == STATUS_OK);
     service.loop = server.loop;

@@ -12,7 +12,6 @@
 #include "runtime/rpc_message.h"
 
 #define NS_PER_US 1000
-#define ANSWER_BYTES_MAX (64 << 20)
 
 /* ---- unary ---- */
 
@@ -56,7 +55,7 @@ static void unary_call(void *context, struct rpc_call *call, const uint8_t *data
     echo_metadata(call);
     if (echo_status(call, request->response_status))
         return;
-    if (request->response_size < 0 || request->response_size > ANSWER_BYTES_MAX) {
+    if (request->response_size < 0 || request->response_size > service->answer_bytes_max) {
         rpc_call_finish(call, RPC_INVALID_ARGUMENT, "response_size: not a size");
         return;
     }
@@ -176,7 +175,8 @@ static bool add_answers(struct stream *stream,
     stream->intervals_us = intervals;
     for (size_t i = 0; i < request->n_response_parameters; i++) {
         const Grpc__Testing__ResponseParameters *wanted = request->response_parameters[i];
-        if (wanted->size < 0 || wanted->size > ANSWER_BYTES_MAX || wanted->interval_us < 0)
+        if (wanted->size < 0 || wanted->size > stream->service->answer_bytes_max ||
+            wanted->interval_us < 0)
             return false;
         sizes[stream->count] = wanted->size;
         intervals[stream->count++] = wanted->interval_us;
@@ -209,8 +209,10 @@ static void add_request(struct interop_service *service, struct rpc_call *call, 
         call, &grpc__testing__streaming_output_call_request__descriptor, data, size);
     struct stream *stream = rpc_call_data(call);
     if (request == NULL) { /* the call is over */
-        if (stream != NULL)
+        if (stream != NULL) {
+            service->finished++;
             free_stream(stream);
+        }
         return;
     }
     stream = stream_of(service, call);
@@ -255,7 +257,8 @@ static void streaming_input_call(void *context, struct rpc_call *call, const uin
     if (request == NULL)
         return;
     size_t length = request->payload != NULL ? request->payload->body.len : 0;
-    rpc_call_set_data(call, (char *)rpc_call_data(call) + length);
+    /* The sum itself stands where other services have a pointer. */
+    rpc_call_set_data(call, (void *)((uintptr_t)rpc_call_data(call) + length));
 }
 
 static void end_streaming_input(void *context, struct rpc_call *call) {

@@ -12,6 +12,7 @@
  * the answer's username is "begun=%d cancelled=%d finished=%d". */
 struct interop_service {
     struct rpc_loop *loop;
+    int64_t answer_bytes_max;           /* what a client may ask for; more is refused */
     int64_t begun, cancelled, finished; /* streams of answers */
 };
 

@@ -43,6 +43,8 @@ for maker in ("authority", "stranger"):
 make_certificate("server", "authority")
 make_certificate("alice", "authority")
 make_certificate("mallory", "stranger")
+with open(path("keys"), "w", encoding="ascii") as key_file:
+    key_file.write("# keys\nfirst-key\n\nsecond-key\n")
 TLS = ("--tls", path("server.pem"), path("server.key"))
 
 
@@ -104,8 +106,6 @@ def mutual_tls():
 
 
 def keys():
-    with open(path("keys"), "w", encoding="ascii") as file:
-        file.write("# keys\nfirst-key\n\nsecond-key\n")
     with Server("--keys", path("keys")) as server:
         client = connect(server.address)
         expect_error(Code.UNAUTHENTICATED, client.empty, pb.Empty(), timeout=5)
@@ -140,6 +140,34 @@ def unix_socket():
         connect(server.address).empty(pb.Empty(), timeout=5)
 
 
+def probe(address, *arguments):
+    """Our own client, as a program: exit code and what it says."""
+    result = subprocess.run([os.environ["INTEROP_PROBE"], address, *arguments], check=False, capture_output=True,
+                            text=True, timeout=60)
+    return result.returncode, result.stdout
+
+
+def own_client():
+    """Our client: TLS with the right authority, name and identity only; its token; 20,000 messages over 4 connections."""
+    ours = ("--tls", path("authority.pem"))
+    alice = ("--identity", path("alice.pem"), path("alice.key"))
+    with Server(*TLS, "--client-ca", path("authority.pem"), "--keys", path("keys"), address="0.0.0.0:0") as server:
+        for host in ("localhost", "127.0.0.1"):
+            code, said = probe(f"{host}:{server.port}", *ours, *alice, "--token", "first-key",
+                               "--load", "4", "100", "200", "1000", "0")
+            assert code == 0 and "messages 20000 failed 0" in said, said
+        for wrong, expected in (((*ours, *alice), "UNAUTHENTICATED"),
+                                ((*ours, *alice, "--token", "x"), "UNAUTHENTICATED"),
+                                ((*ours, "--token", "first-key"), "UNAVAILABLE"),
+                                (("--tls", path("stranger.pem"), *alice, "--token", "first-key"), "UNAVAILABLE"),
+                                (("--token", "first-key"), "UNAVAILABLE")):
+            code, said = probe(f"localhost:{server.port}", *wrong)
+            assert code == 1 and said.startswith(expected), (wrong, said)
+        # The certificate is for localhost and 127.0.0.1, not for this other name of the same machine.
+        code, said = probe(f"127.0.0.2:{server.port}", *ours, *alice, "--token", "first-key")
+        assert code == 1 and said.startswith("UNAVAILABLE"), said
+
+
 def h2load(server, scheme, *arguments):
     with open(path("body"), "wb") as file:
         file.write(b"\x00\x00\x00\x00\x00")
@@ -172,4 +200,4 @@ def bad_files():
         assert expected in result.stderr, result.stderr
 
 
-run([tls, protocol_versions, mutual_tls, keys, unix_socket, load, bad_files])
+run([tls, protocol_versions, mutual_tls, keys, unix_socket, own_client, load, bad_files])
