@@ -39,6 +39,9 @@ struct rpc_call {
     bool has_message; /* a request message has come */
     bool has_ended;   /* the client sends no more */
 
+    int64_t discarded;        /* bytes that came for a call that is over */
+    bool is_sent, is_stopped; /* the answer to its end; the client was told to stop */
+
     struct rpc_buffer metadata; /* "name\0value\0" of each request header */
     int64_t header_bytes;       /* as RFC 9113, 6.5.2 counts them */
     struct rpc_deframer deframer;

@@ -131,19 +131,15 @@ static int on_frame(nghttp2_session *nghttp2, const nghttp2_frame *frame, void *
     return 0;
 }
 
-/* A call that was answered before its request ended: the client need not send the rest. */
-static void stop_upload(nghttp2_session *nghttp2, int32_t stream_id) {
-    if (nghttp2_session_get_stream_remote_close(nghttp2, stream_id) == 0)
-        nghttp2_submit_rst_stream(nghttp2, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR);
-}
-
 static int on_frame_sent(nghttp2_session *nghttp2, const nghttp2_frame *frame, void *context) {
+    (void)nghttp2;
     struct rpc_http2 *session = context;
     bool has_ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
         session->patience += PATIENCE_PER_FRAME_SENT;
-    if (frame->hd.type == NGHTTP2_HEADERS && has_ended)
-        stop_upload(nghttp2, frame->hd.stream_id);
+    struct rpc_call *call = call_of(session, frame->hd.stream_id);
+    if (frame->hd.type == NGHTTP2_HEADERS && has_ended && call != NULL)
+        rpc_response_sent(call);
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
         spend_patience(session, COST_OF_FAULT);
     return 0;

@@ -155,6 +155,10 @@ static void drop_request(struct rpc_call *call) {
 }
 
 void rpc_request_receive(struct rpc_call *call, const uint8_t *data, size_t size) {
+    if (call->is_over) {
+        rpc_response_discard(call, size);
+        return;
+    }
     size_t at = 0;
     while (!call->is_over) {
         const uint8_t *message;

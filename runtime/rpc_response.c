@@ -17,7 +17,9 @@
 #define STATUS_TRAILERS 2
 #define PAIRS_MAX (FIXED_HEADERS + STATUS_TRAILERS + 2 * RPC_CALL_METADATA_MAX)
 #define MESSAGE_BYTES_MAX 1024 /* of a status message as it travels */
-#define DRAIN_BYTES_PER_MS 16  /* a finished call's queue must leave at least this fast */
+#define UPLOAD_GRACE_NS (1000 * NS_PER_MS)
+#define UPLOAD_BYTES_MAX (64 * 1024) /* of a request that was answered before its end */
+#define DRAIN_BYTES_PER_MS 16        /* a finished call's queue must leave at least this fast */
 
 /* Header fields to send; nghttp2 copies them. */
 struct fields {
@@ -209,4 +211,37 @@ void rpc_response_refuse(struct rpc_call *call, const char *http_status) {
     check_submitted(call, nghttp2_submit_response(call->session->nghttp2, call->stream_id,
                                                   fields.list, fields.count, NULL));
     announce(call);
+}
+
+/* NO_ERROR: the answer stands (RFC 9113, 8.1). Some clients throw it away nevertheless, which is
+ * why this waits a moment. */
+static void stop_upload(void *context) {
+    struct rpc_call *call = context;
+    nghttp2_submit_rst_stream(call->session->nghttp2, NGHTTP2_FLAG_NONE, call->stream_id,
+                              NGHTTP2_NO_ERROR);
+    announce(call);
+}
+
+/* Once, when the answer has been sent (a reset before that would overtake it) and too much comes.
+ */
+static void check_upload(struct rpc_call *call) {
+    if (!call->is_sent || call->is_stopped || call->discarded <= UPLOAD_BYTES_MAX)
+        return;
+    call->is_stopped = true;
+    stop_upload(call);
+}
+
+void rpc_response_sent(struct rpc_call *call) {
+    if (call->has_ended)
+        return;
+    struct rpc_loop *loop = call->session->door->loop;
+    call->is_sent = true;
+    rpc_loop_timer_arm(loop, &call->patience_timer, rpc_loop_now_ns(loop) + UPLOAD_GRACE_NS,
+                       stop_upload, call);
+    check_upload(call);
+}
+
+void rpc_response_discard(struct rpc_call *call, size_t size) {
+    call->discarded += (int64_t)size;
+    check_upload(call);
 }

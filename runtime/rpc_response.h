@@ -2,6 +2,8 @@
 #ifndef MOEBIUS_RUNTIME_RPC_RESPONSE_H
 #define MOEBIUS_RUNTIME_RPC_RESPONSE_H
 
+#include <stddef.h>
+
 #include "kernels/base/status.h"
 #include "runtime/rpc_code.h"
 
@@ -19,5 +21,12 @@ void rpc_response_abort(struct rpc_call *call, enum rpc_code code, const char *t
 
 /* Answers as HTTP does, without gRPC's status: not a gRPC request at all. Local. */
 void rpc_response_refuse(struct rpc_call *call, const char *http_status);
+
+/* The answer has been sent to its end. A request that has not ended gets a moment for that, and
+ * may send a little more, which is dropped; then it is told to stop. Local. */
+void rpc_response_sent(struct rpc_call *call);
+
+/* `size` bytes of the request have come for an answered call. Local. */
+void rpc_response_discard(struct rpc_call *call, size_t size);
 
 #endif

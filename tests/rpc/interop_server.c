@@ -114,6 +114,20 @@ static void parse(int count, char **arguments, struct rpc_server_options *option
     options->keys = *keys;
 }
 
+/* Until a signal; returns the exit code. */
+static int serve(struct server *server, const char *address) {
+    if (rpc_server_listen(server->rpc, address) != STATUS_OK)
+        return EXIT_BAD_FILE;
+    printf("listening on %s\n", rpc_server_address(server->rpc));
+    fflush(stdout);
+    ASSERT(rpc_loop_run(server->loop) == STATUS_OK);
+    struct rpc_server_stats stats;
+    rpc_server_stats(server->rpc, &stats);
+    printf("connections %lld calls %lld messages %lld\n", (long long)stats.connections_total,
+           (long long)stats.calls_total, (long long)stats.messages_sent);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     ASSERT(argc >= 2);
     struct rpc_server_options options;
@@ -139,16 +153,8 @@ int main(int argc, char **argv) {
     signal_event = &server.signalled;
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
-    if (rpc_server_listen(server.rpc, argv[1]) != STATUS_OK)
-        return EXIT_BAD_FILE;
-    printf("listening on %s\n", rpc_server_address(server.rpc));
-    fflush(stdout);
-    ASSERT(rpc_loop_run(server.loop) == STATUS_OK);
-    struct rpc_server_stats stats;
-    rpc_server_stats(server.rpc, &stats);
-    printf("connections %lld calls %lld messages %lld cancelled %lld\n",
-           (long long)stats.connections_total, (long long)stats.calls_total,
-           (long long)stats.messages_sent, (long long)service.cancelled);
+    int code = serve(&server, argv[1]);
+    printf("cancelled %lld\n", (long long)service.cancelled);
     rpc_server_destroy(server.rpc);
     rpc_health_destroy(server.health);
     rpc_reflection_destroy(server.reflection);
@@ -156,5 +162,5 @@ int main(int argc, char **argv) {
     rpc_keys_destroy(keys);
     rpc_loop_event_deinit(server.loop, &server.signalled);
     rpc_loop_destroy(server.loop);
-    return 0;
+    return code;
 }
