@@ -35,6 +35,7 @@ void traffic_destroy(struct traffic *traffic) {
     if (traffic == NULL)
         return;
     free(traffic->cells);
+    free(traffic->to);
     free(traffic);
 }
 
@@ -43,6 +44,23 @@ void traffic_count(struct traffic *traffic, int32_t layer, enum traffic_kind kin
     struct traffic_cell *cell = cell_of(traffic, layer, kind, distance);
     cell->bytes += bytes;
     cell->messages++;
+}
+
+enum status traffic_count_peers(struct traffic *traffic, int32_t ranks) {
+    traffic->to = calloc((size_t)ranks, sizeof *traffic->to);
+    if (traffic->to != NULL)
+        return STATUS_OK;
+    LOG_ERROR("traffic: cannot take the accounts of %d ranks", ranks);
+    return STATUS_NO_MEMORY;
+}
+
+void traffic_count_to(struct traffic *traffic, int32_t peer, enum traffic_kind kind,
+                      int64_t bytes) {
+    if (traffic->to == NULL || (kind != TRAFFIC_DISPATCH && kind != TRAFFIC_COMBINE))
+        return;
+    struct traffic_peer *to = &traffic->to[peer];
+    *(kind == TRAFFIC_DISPATCH ? &to->dispatch_bytes : &to->combine_bytes) += bytes;
+    to->messages++;
 }
 
 const char *traffic_kind_name(enum traffic_kind kind) {

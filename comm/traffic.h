@@ -28,6 +28,12 @@ struct traffic_cell {
     int64_t messages;
 };
 
+/* What went to one other rank on behalf of experts. */
+struct traffic_peer {
+    int64_t dispatch_bytes, combine_bytes;
+    int64_t messages; /* of both */
+};
+
 struct traffic {
     int32_t layers;             /* cells [layers + 1]: the last one is "outside the layers" */
     struct traffic_cell *cells; /* [layers + 1][TRAFFIC_KIND_COUNT][TRAFFIC_DISTANCE_COUNT] */
@@ -39,12 +45,20 @@ struct traffic {
      * anybody. */
     int64_t tokens, pairs, local_pairs, fan_out, node_fan_out;
     int64_t copies, computed_pairs;
+    struct traffic_peer *to; /* [ranks]; NULL: not counted */
 };
 
 enum status
 traffic_create(int32_t layers,
                struct traffic **traffic); /* zeroed; STATUS_NO_MEMORY (logged). Local. */
 void traffic_destroy(struct traffic *traffic);
+
+/* From here on what is sent for experts is also counted by destination, in traffic->to. `ranks`: of
+ * the world. STATUS_NO_MEMORY (logged). Local. */
+enum status traffic_count_peers(struct traffic *traffic, int32_t ranks);
+
+/* Local. */
+void traffic_count_to(struct traffic *traffic, int32_t peer, enum traffic_kind kind, int64_t bytes);
 
 /* Local. */
 void traffic_count(struct traffic *traffic, int32_t layer, enum traffic_kind kind,

@@ -21,6 +21,7 @@ enum status transport_exchange(struct transport *transport, const struct transpo
         ASSERT(sends[i].peer != transport->rank);
         traffic_count(transport->traffic, scope->layer, scope->kind,
                       distance_to(transport, sends[i].peer), sends[i].bytes);
+        traffic_count_to(transport->traffic, sends[i].peer, scope->kind, sends[i].bytes);
     }
     return STATUS_OK;
 }

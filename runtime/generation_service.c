@@ -250,13 +250,14 @@ const char *generation_service_request_id(const struct generation_call *call) {
 }
 
 int32_t generation_service_abort(struct generation_service *service, const char *request_id) {
+    int32_t count = 0;
     for (struct generation_call *call = service->first; call != NULL; call = call->next) {
-        if (strcmp(call->request_id, request_id) != 0)
+        if (request_id != NULL && strcmp(call->request_id, request_id) != 0)
             continue;
         generation_call_cancel_choices(call, service->options.loop);
-        return 1;
+        count++;
     }
-    return 0;
+    return count;
 }
 
 /* ---- news ---- */

@@ -86,7 +86,7 @@ void generation_service_pause(struct generation_call *call, bool paused);
 const char *generation_service_request_id(const struct generation_call *call);
 
 /* Ends requests by id, for clients that lost the stream: their listeners get what there is, with
- * GENERATION_ABORTED. Returns how many (0 or 1). */
+ * GENERATION_ABORTED. NULL: all. Returns how many. */
 int32_t generation_service_abort(struct generation_service *service, const char *request_id);
 
 /* ---- text ---- */
