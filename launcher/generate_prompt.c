@@ -8,7 +8,6 @@
 
 #include "kernels/base/log.h"
 #include "runtime/chat_template.h"
-#include "runtime/text_buffer.h"
 
 #define PROMPT_BYTES_MAX ((size_t)64 << 20)
 #define SEPARATORS " \t\r\n,"
@@ -38,8 +37,7 @@ enum status generate_prompt_parse_ids(const char *what, const char *text, struct
     return STATUS_OK;
 }
 
-/* The whole of a file, or of standard input for "-". */
-static enum status read_file(const char *path, struct text_buffer *text) {
+enum status generate_prompt_read_file(const char *path, struct text_buffer *text) {
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
     if (file == NULL) {
         LOG_ERROR("--file: %s: cannot open: %s", path, strerror(errno));
@@ -67,7 +65,7 @@ static enum status read_file(const char *path, struct text_buffer *text) {
 static enum status encode_file(const char *path, const struct tokenizer *tokenizer,
                                struct token_list *ids) {
     struct text_buffer text = {0};
-    enum status status = read_file(path, &text);
+    enum status status = generate_prompt_read_file(path, &text);
     if (status == STATUS_OK)
         status = tokenizer_encode(tokenizer, text.data, text.length, TOKENIZER_ADD_SPECIAL, ids);
     text_buffer_deinit(&text);
@@ -112,8 +110,7 @@ enum status generate_prompt_build(const struct generate_flags *flags, const char
     return STATUS_OK;
 }
 
-/* "ID=BIAS" */
-static enum status parse_bias(const char *text, struct sampling_params *sampling) {
+enum status generate_prompt_parse_bias(const char *text, struct sampling_params *sampling) {
     char *end;
     errno = 0;
     long id = strtol(text, &end, 10);
@@ -144,6 +141,6 @@ enum status generate_prompt_sampling(const struct generate_flags *flags,
     sampling->seed = flags->seed;
     sampling->logprobs = flags->logprobs;
     for (int32_t i = 0; i < flags->logit_bias.count; i++)
-        RETURN_IF_ERROR(parse_bias(flags->logit_bias.values[i], sampling));
+        RETURN_IF_ERROR(generate_prompt_parse_bias(flags->logit_bias.values[i], sampling));
     return sampling_params_check(sampling, INT32_MAX);
 }

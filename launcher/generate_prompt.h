@@ -4,6 +4,7 @@
 
 #include "launcher/generate_run.h"
 #include "runtime/sampling_params.h"
+#include "runtime/text_buffer.h"
 #include "runtime/tokenizer.h"
 
 /* Appends the prompt's ids: of --token-ids, of --prompt or --file (with the special tokens that the
@@ -15,6 +16,13 @@ enum status generate_prompt_build(const struct generate_flags *flags, const char
 /* Parses "1 2 3" (white space or commas between) into ids; `what` names it in messages.
  * STATUS_BAD_REQUEST (logged). Local. */
 enum status generate_prompt_parse_ids(const char *what, const char *text, struct token_list *ids);
+
+/* Appends the whole of a file, or of standard input for "-". STATUS_IO, STATUS_BAD_REQUEST
+ * (logged). Local. */
+enum status generate_prompt_read_file(const char *path, struct text_buffer *text);
+
+/* Adds the bias that "ID=BIAS" says. STATUS_USAGE (logged). Local. */
+enum status generate_prompt_parse_bias(const char *text, struct sampling_params *sampling);
 
 /* Sampling parameters from the flags, held against every range but the vocabulary's, which is the
  * engine's to check. STATUS_USAGE for a malformed --logit-bias, STATUS_BAD_REQUEST (logged). Local.

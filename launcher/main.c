@@ -20,6 +20,8 @@ static const struct {
 } commands[] = {
     {"generate", command_generate, "continue a prompt or answer a chat message", true},
     {"serve", command_serve, "serve a model by gRPC", true},
+    {"complete", command_complete, "continue a prompt by a running server", false},
+    {"chat", command_chat, "talk with a running server", false},
     {"tokenize", command_tokenize, "text to token ids and back", false},
     {"inspect", command_inspect, "what a model folder holds and what it will take", false},
     {"bench", command_bench, "measure: bench latency", false},

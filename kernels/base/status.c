@@ -19,6 +19,10 @@ static const struct {
     [STATUS_LIMIT] = {"limit", 10},
     [STATUS_PEER] = {"peer", 12},
     [STATUS_INTERNAL] = {"internal", 11},
+    [STATUS_UNAVAILABLE] = {"unavailable", 13},
+    [STATUS_DEADLINE] = {"deadline", 14},
+    [STATUS_DENIED] = {"denied", 15},
+    [STATUS_INTERRUPTED] = {"interrupted", 130}, /* as shells say it of SIGINT */
 };
 
 const char *status_name(enum status status) {

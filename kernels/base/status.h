@@ -18,6 +18,10 @@ enum status {
     STATUS_LIMIT,       /* a bounded pool or queue is full */
     STATUS_PEER,        /* another rank was lost, stopped, disagreed, or did not answer in time */
     STATUS_INTERNAL,    /* a state that should not occur but is survivable */
+    STATUS_UNAVAILABLE, /* a server that is not there, or takes no requests */
+    STATUS_DEADLINE,    /* the time that was given has passed */
+    STATUS_DENIED,      /* no or a wrong key */
+    STATUS_INTERRUPTED, /* by a signal of the user */
     STATUS_COUNT
 };
 
