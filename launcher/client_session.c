@@ -174,8 +174,11 @@ static void on_finish(void *context, enum rpc_code code, const char *message) {
     session->status = rpc_inference_client_status(code);
     if (code == RPC_OK || session->interrupts > 0 || session->gave_up)
         return;
-    LOG_ERROR("%s: %s%s%s", session->flags->server, rpc_code_name(code),
-              message[0] != '\0' ? ": " : "", message);
+    if (strstr(message, session->flags->server) != NULL) /* no connection: it says where to */
+        LOG_ERROR("server: %s; is moebius serve running there?", message);
+    else
+        LOG_ERROR("%s: %s%s%s", session->flags->server, rpc_code_name(code),
+                  message[0] != '\0' ? ": " : "", message);
 }
 
 enum status client_session_run(struct client_session *session,

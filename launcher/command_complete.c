@@ -29,6 +29,7 @@ struct choice {
 struct completion {
     const struct complete_flags *flags;
     bool streams; /* one choice, straight to standard output */
+    bool has_text;
     struct choice choices[GENERATION_CHOICES_MAX];
     char request_id[129];
     int32_t prompt_tokens, cached_tokens;
@@ -38,7 +39,8 @@ struct completion {
 
 /* ---- the answer ---- */
 
-static bool stream(const struct rpc_inference_client_chunk *chunk) {
+static bool stream(struct completion *completion, const struct rpc_inference_client_chunk *chunk) {
+    completion->has_text = completion->has_text || chunk->text_bytes > 0;
     fwrite(chunk->text, 1, chunk->text_bytes, stdout);
     return fflush(stdout) == 0;
 }
@@ -74,7 +76,7 @@ static bool on_chunk(void *context, const struct rpc_inference_client_chunk *chu
         completion->total_us = chunk->total_us;
     }
     if (completion->streams)
-        return stream(chunk);
+        return stream(completion, chunk);
     completion->status = collect(choice, chunk);
     return completion->status == STATUS_OK;
 }
@@ -141,7 +143,7 @@ static enum status send(struct completion *completion, const struct generation_r
     client_session_destroy(session);
     if (status == STATUS_OK)
         status = completion->status;
-    if (completion->streams)
+    if (completion->streams && (status == STATUS_OK || completion->has_text))
         putchar('\n');
     else if (status == STATUS_OK && flags->client.json)
         print_json(completion);
