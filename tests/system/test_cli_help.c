@@ -26,14 +26,14 @@ static void check_prints(const struct program *program, const char *const *argum
 }
 
 static void check_helps(const struct program *program) {
-    static const char *const commands[] = {"generate", "serve", "tokenize",
-                                           "inspect",  "bench", "doctor"};
+    static const char *const commands[] = {"generate", "serve",   "complete", "chat",
+                                           "tokenize", "inspect", "bench",    "doctor"};
     static const char *const spellings[] = {"--help", "-h", "help"};
     for (int i = 0; i < 3; i++)
-        for (int c = 0; c < 6; c++)
+        for (int c = 0; c < 8; c++)
             check_prints(program, (const char *const[]){spellings[i], NULL}, commands[c]);
     check_prints(program, (const char *const[]){"--version", NULL}, "moebius ");
-    for (int c = 0; c < 6; c++) {
+    for (int c = 0; c < 8; c++) {
         char usage[64];
         snprintf(usage, sizeof usage, "usage: moebius %s ", commands[c]);
         check_prints(program, (const char *const[]){commands[c], "--help", NULL}, usage);
