@@ -105,6 +105,20 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     return STATUS_OK;
 }
 
+void rank_group_split_nodes(struct rank_group *group, int32_t ranks_per_node) {
+    int32_t count = 0;
+    for (int32_t rank = 0; group->node_of != NULL && rank < group->size; rank++) {
+        int32_t on_host = 0, twin = rank; /* ranks of this host before; the node's first rank */
+        for (int32_t other = 0; other < rank; other++)
+            if (strcmp(group->host_of[other], group->host_of[rank]) == 0 &&
+                on_host++ % ranks_per_node == 0)
+                twin = other;
+        if (on_host % ranks_per_node == 0)
+            twin = rank;
+        group->node_of[rank] = twin == rank ? count++ : group->node_of[twin];
+    }
+}
+
 void rank_group_describe_mpi(const struct rank_group *group, char *version, size_t size,
                              const char **thread_level) {
     char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";

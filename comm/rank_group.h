@@ -18,7 +18,7 @@ struct rank_group {
     int32_t tp_first;             /* world rank of the group's first member: dp_rank * tp_size */
     int32_t node, node_count;     /* the node this rank is on, numbered by lowest rank */
     int32_t node_rank, node_size; /* among the ranks of this node */
-    int32_t *node_of;             /* [size] */
+    int32_t *node_of;             /* [size]; NULL: one rank without MPI */
     char (*host_of)[64];          /* [size] */
     struct transport *transport;  /* of the world */
 };
@@ -33,6 +33,11 @@ enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct ran
  * (logged with the nearest possible combinations) when tp * dp is not the number of ranks. Local,
  * same result on all ranks. */
 enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size);
+
+/* From here on every `ranks_per_node` ranks of a host, in order of rank, count as a node of their
+ * own in node_of: for distances, flows and accounts. What the ranks of a host share (node,
+ * node_size, ...) stays as it is. Local, same result on all ranks. */
+void rank_group_split_nodes(struct rank_group *group, int32_t ranks_per_node);
 
 /* What MPI says about itself, for people: its name and version ("Open MPI v4.1.4") in
  * version[size], and the thread level that it granted ("funneled"; "not started" for one rank

@@ -66,10 +66,13 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
          "the default: experts are spread over all ranks", 0, 0},
         {OPTION_STRING, "moe-flow", &flags->moe_flow, "FLOW",
          "auto, a2a, a2a-dedup, allgather, hierarchical or deepspeed", 0, 0},
-        {OPTION_STRING, "expert-placement", &flags->expert_placement, "RULE",
-         "contiguous, round-robin, random or random:SEED", 0, 0},
+        {OPTION_STRING, "expert-placement", &flags->expert_placement, "RULE|FILE",
+         "contiguous, round-robin, random, random:SEED, or a file: see README", 0, 0},
         {OPTION_INT, "expert-replicas", &flags->expert_replicas, "N",
          "experts of each layer that a second rank holds too; default 0", 0, MODEL_EXPERTS_MAX},
+        {OPTION_INT, "ranks-per-node", &flags->ranks_per_node, "N",
+         "count every N ranks of a host as a node; default: a host is a node", 1,
+         TRANSPORT_RANKS_MAX},
         {OPTION_INT, "comm-timeout", &flags->comm_timeout_s, "SECONDS",
          "how long a rank waits for another inside a step; default 10", 1, 86400},
     };
@@ -128,10 +131,21 @@ static enum status resolve_flow(const char *name, enum expert_flow *flow) {
     return STATUS_USAGE;
 }
 
-static enum status resolve_placement(const char *name, struct placement_options *placement) {
+/* A rule's name, or the path of a file: what has a slash or ends in .json. */
+static enum status resolve_placement(const char *name, struct engine_options *options) {
     static const char *const names[] = {"contiguous", "round-robin", "random", NULL};
-    static const char expected[] = "contiguous, round-robin, random or random:SEED";
+    static const char expected[] = "contiguous, round-robin, random, random:SEED or a FILE.json";
+    struct placement_options *placement = &options->placement;
+    size_t length = strlen(name);
     int32_t index;
+    if (strchr(name, '/') != NULL || (length > 5 && strcmp(name + length - 5, ".json") == 0)) {
+        options->placement_file = name;
+        if (placement->replicas == 0)
+            return STATUS_OK;
+        LOG_ERROR("--expert-replicas: expected 0 with a file for --expert-placement, got %d",
+                  placement->replicas);
+        return STATUS_USAGE;
+    }
     if (strncmp(name, "random:", 7) == 0 && name[7] >= '0' && name[7] <= '9') {
         char *end;
         errno = 0;
@@ -183,7 +197,7 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
     options->model_folder = folder;
     RETURN_IF_ERROR(resolve_flow(flags->moe_flow, &options->flow));
     options->placement.replicas = flags->expert_replicas;
-    return resolve_placement(flags->expert_placement, &options->placement);
+    return resolve_placement(flags->expert_placement, options);
 }
 
 enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
@@ -192,6 +206,8 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
                               .tensor_parallel_size = flags->tensor_parallel_size,
                               .data_parallel_size = flags->data_parallel_size};
     RETURN_IF_ERROR(job_start(&job, ranks));
+    if (flags->ranks_per_node > 0)
+        rank_group_split_nodes(ranks, flags->ranks_per_node);
     enum log_level level = LOG_LEVEL_INFO;
     if (log_level_parse(flags->log_level, &level) == 0 && ranks->rank > 0 &&
         level == LOG_LEVEL_INFO)

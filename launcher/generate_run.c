@@ -286,13 +286,18 @@ static enum status report_traffic(struct run *run) {
     if (!flags->traffic && flags->traffic_json == NULL)
         return STATUS_OK;
     struct job_load load;
+    const struct expert_exchange *exchange = &engine_model(run->engine)->workspace.moe.exchange;
     RETURN_IF_ERROR(job_gather_traffic(&run->ranks, run->traffic, &load));
     if (run->ranks.rank > 0)
         return STATUS_OK;
+    struct traffic_facts facts = {.traffic = run->traffic,
+                                  .load = &load,
+                                  .ranks = run->ranks.size,
+                                  .exchange = exchange->ranks != NULL ? exchange : NULL};
     if (flags->traffic)
-        traffic_report_print(flags->json ? stderr : stdout, run->traffic, &load, run->ranks.size);
+        traffic_report_print(flags->json ? stderr : stdout, &facts);
     if (flags->traffic_json != NULL)
-        return traffic_report_write(flags->traffic_json, run->traffic, &load, run->ranks.size);
+        return traffic_report_write(flags->traffic_json, &facts);
     return STATUS_OK;
 }
 

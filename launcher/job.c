@@ -74,13 +74,16 @@ enum status job_gather_traffic(const struct rank_group *ranks, struct traffic *t
     enum status status = STATUS_OK;
     if (ranks->size > 1)
         status = collective_gather(&world, &scope, own, bytes, into, bytes, sizes);
-    *load = (struct job_load){traffic->computed_pairs, (double)traffic->computed_pairs};
+    *load = (struct job_load){.computed = {traffic->computed_pairs},
+                              .computed_max = traffic->computed_pairs,
+                              .computed_mean = (double)traffic->computed_pairs};
     for (int32_t i = 1; status == STATUS_OK && ranks->rank == 0 && i < ranks->size; i++) {
         struct traffic other;
         memcpy(&other, into[i], sizeof other);
         other.cells = (struct traffic_cell *)(void *)((char *)into[i] + sizeof other);
         if (other.computed_pairs > load->computed_max)
             load->computed_max = other.computed_pairs;
+        load->computed[i] = other.computed_pairs;
         load->computed_mean += (double)other.computed_pairs;
         traffic_add(traffic, &other);
     }

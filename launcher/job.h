@@ -21,9 +21,10 @@ enum status job_start(const struct job_options *options, struct rank_group *rank
  * them all at once with its exit code and does not return. Collective. */
 void job_end(struct rank_group *ranks, enum status status);
 
-/* Adds up the accounts of all ranks on the coordinator (into its own), and the largest and mean
- * number of pairs that a rank computed. Collective. */
+/* Adds up the accounts of all ranks on the coordinator (into its own), and keeps how many (token,
+ * expert) pairs each rank computed. Collective. */
 struct job_load {
+    int64_t computed[TRANSPORT_RANKS_MAX]; /* by rank */
     int64_t computed_max;
     double computed_mean;
 };

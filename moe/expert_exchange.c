@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/base/check.h"
+#include "moe/expert_cost.h"
 #include "moe/expert_flow.h"
 
 static int32_t size_of(const struct expert_exchange *exchange) {
@@ -53,8 +54,10 @@ static void take_messages(struct arena *arena, struct expert_exchange *exchange,
 void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
                           const struct expert_exchange_limits *limits,
                           struct expert_exchange *exchange) {
-    *exchange = (struct expert_exchange){
-        .ranks = ranks, .limits = *limits, .pairs_max = limits->rows * limits->top_k};
+    *exchange = (struct expert_exchange){.ranks = ranks,
+                                         .limits = *limits,
+                                         .pairs_max = limits->rows * limits->top_k,
+                                         .links = link_probe_default()};
     size_t count = (size_t)size_of(exchange), rows = (size_t)limits->rows;
     size_t pairs = (size_t)exchange->pairs_max;
     bool copy_each = ranks->flow != EXPERT_FLOW_AUTO && expert_flow_ops_of(ranks->flow)->copy_each;
@@ -84,10 +87,40 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
         list_nodes(ranks->transport, &exchange->nodes);
 }
 
+enum status expert_exchange_measure_links(struct expert_exchange *exchange) {
+    if (exchange->ranks->flow != EXPERT_FLOW_AUTO)
+        return STATUS_OK;
+    return link_probe_measure(exchange->ranks->transport, exchange->outgoing[0],
+                              exchange->message_bytes / 2, &exchange->links);
+}
+
+/* The flow of this step: as fixed, or what costs least for these rows. */
+static enum expert_flow choose_flow(struct expert_exchange *exchange, bool has_rows) {
+    const struct transport *transport = exchange->ranks->transport;
+    double cost_ns[EXPERT_FLOW_COUNT];
+    if (exchange->ranks->flow != EXPERT_FLOW_AUTO)
+        return exchange->ranks->flow;
+    struct expert_cost_shape shape = {.ranks = transport->size,
+                                      .top_k = exchange->limits.top_k,
+                                      .row_bytes = (int64_t)expert_flow_row_bytes(exchange),
+                                      .nodes = &exchange->nodes,
+                                      .node_of = transport->node_of,
+                                      .rows_of = exchange->rows_of};
+    enum expert_flow flow = expert_cost_choose(&shape, &exchange->links, cost_ns);
+    for (int i = 0; has_rows && i < EXPERT_FLOW_COUNT; i++)
+        exchange->cost_ns[i] += cost_ns[i];
+    return flow;
+}
+
 void expert_exchange_begin_step(struct expert_exchange *exchange, const int32_t *rows_of) {
-    memcpy(exchange->rows_of, rows_of, sizeof *rows_of * (size_t)size_of(exchange));
-    enum expert_flow flow = exchange->ranks->flow;
-    exchange->flow = expert_flow_ops_of(flow == EXPERT_FLOW_AUTO ? EXPERT_FLOW_A2A_DEDUP : flow);
+    bool has_rows = false;
+    for (int32_t rank = 0; rank < size_of(exchange); rank++) {
+        exchange->rows_of[rank] = rows_of[rank];
+        has_rows = has_rows || rows_of[rank] > 0;
+    }
+    enum expert_flow flow = choose_flow(exchange, has_rows);
+    exchange->steps_of[flow] += has_rows ? 1 : 0;
+    exchange->flow = expert_flow_ops_of(flow);
 }
 
 /* ---- dispatch ---- */
@@ -183,14 +216,16 @@ static void sort_pairs(struct expert_exchange *exchange) {
     offsets[0] = 0;
 }
 
-/* Distinct other ranks and nodes that a home row must reach. A row has few slots: each is held
- * against those before it. */
-static void count_reach(const struct expert_exchange *exchange, int32_t row,
+/* Distinct other ranks and nodes that a home row must reach; returns whether it is needed at home.
+ * A row has few slots: each is held against those before it. */
+static bool count_reach(const struct expert_exchange *exchange, int32_t row,
                         struct traffic *traffic) {
     const struct transport *transport = exchange->ranks->transport;
     const int32_t *ranks = exchange->home_rank + (int64_t)row * exchange->limits.top_k;
+    bool at_home = false;
     for (int32_t slot = 0; slot < exchange->limits.top_k; slot++) {
         int32_t node = transport->node_of[ranks[slot]];
+        at_home = at_home || ranks[slot] == transport->rank;
         bool new_rank = ranks[slot] != transport->rank;
         bool new_node = node != transport->node_of[transport->rank];
         for (int32_t before = 0; before < slot; before++) {
@@ -200,9 +235,11 @@ static void count_reach(const struct expert_exchange *exchange, int32_t row,
         traffic->fan_out += new_rank ? 1 : 0;
         traffic->node_fan_out += new_node ? 1 : 0;
     }
+    return at_home;
 }
 
-static void count_locality(const struct expert_exchange *exchange, int32_t rows) {
+static void count_locality(const struct expert_exchange *exchange,
+                           const struct transport_scope *scope, int32_t rows) {
     struct traffic *traffic = exchange->ranks->transport->traffic;
     int32_t self = exchange->ranks->transport->rank;
     if (traffic == NULL)
@@ -211,8 +248,12 @@ static void count_locality(const struct expert_exchange *exchange, int32_t rows)
     traffic->pairs += (int64_t)rows * exchange->limits.top_k;
     traffic->local_pairs += exchange->home_first[self + 1] - exchange->home_first[self];
     traffic->computed_pairs += exchange->pairs;
+    int64_t kept = 0; /* rows that need not travel to be computed */
     for (int32_t row = 0; row < rows; row++)
-        count_reach(exchange, row, traffic);
+        kept += count_reach(exchange, row, traffic) ? 1 : 0;
+    if (kept > 0)
+        traffic_count(traffic, scope->layer, scope->kind, TRAFFIC_SELF,
+                      kept * (int64_t)expert_flow_row_bytes(exchange));
 }
 
 enum status expert_exchange_dispatch(struct expert_exchange *exchange,
@@ -224,7 +265,7 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
     RETURN_IF_ERROR(exchange->flow->dispatch(exchange, scope, rows, x_act));
     RETURN_IF_ERROR(take_sections(exchange, scope));
     sort_pairs(exchange);
-    count_locality(exchange, rows);
+    count_locality(exchange, scope, rows);
     return STATUS_OK;
 }
 
@@ -248,7 +289,8 @@ static void read_outputs(struct expert_exchange *exchange, int32_t from, const c
 }
 
 /* Outputs for home rows that were computed here. */
-static void keep_outputs(struct expert_exchange *exchange, const char *y) {
+static void keep_outputs(struct expert_exchange *exchange, const struct transport_scope *scope,
+                         const char *y) {
     size_t bytes = y_row_bytes(exchange);
     int32_t self = exchange->ranks->transport->rank;
     const int32_t *home_pair = exchange->home_pair + exchange->home_first[self];
@@ -257,6 +299,9 @@ static void keep_outputs(struct expert_exchange *exchange, const char *y) {
     for (int32_t i = 0; i < count; i++)
         memcpy(exchange->y_home + (size_t)home_pair[i] * bytes, y + (size_t)place[i] * bytes,
                bytes);
+    struct traffic *traffic = exchange->ranks->transport->traffic;
+    if (traffic != NULL && count > 0)
+        traffic_count(traffic, scope->layer, scope->kind, TRAFFIC_SELF, count * (int64_t)bytes);
 }
 
 enum status expert_exchange_combine(struct expert_exchange *exchange,
@@ -286,6 +331,6 @@ enum status expert_exchange_combine(struct expert_exchange *exchange,
             return transport_garbled(transport, scope, peer, receives[i].bytes);
         read_outputs(exchange, peer, exchange->incoming[peer]);
     }
-    keep_outputs(exchange, y);
+    keep_outputs(exchange, scope, y);
     return STATUS_OK;
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/link_probe.h"
 #include "comm/transport.h"
 #include "kernels/base/memory.h"
 #include "kernels/kernel_ops.h"
@@ -61,8 +62,12 @@ struct expert_exchange {
     struct expert_exchange_limits limits;
     int32_t pairs_max; /* rows * top_k */
     struct expert_nodes nodes;
-    const struct expert_flow_ops *flow; /* of this step */
-    int32_t *rows_of;                   /* [ranks]: home rows of each in this step, as planned */
+    struct link_costs links;             /* by which EXPERT_FLOW_AUTO chooses */
+    const struct expert_flow_ops *flow;  /* of this step */
+    int64_t steps_of[EXPERT_FLOW_COUNT]; /* steps with rows that went each way, for the accounts */
+    double cost_ns[EXPERT_FLOW_COUNT];   /* EXPERT_FLOW_AUTO: reckoned for one dispatch, summed over
+                                            those steps; 0: not a candidate */
+    int32_t *rows_of;                    /* [ranks]: home rows of each in this step, as planned */
 
     char **outgoing, **incoming;   /* [ranks]: one message each */
     int64_t message_bytes;         /* capacity of each */
@@ -91,6 +96,10 @@ struct expert_exchange {
 void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
                           const struct expert_exchange_limits *limits,
                           struct expert_exchange *exchange);
+
+/* Measures what messages cost, if the flow is EXPERT_FLOW_AUTO: once, outside the steps; until then
+ * link_probe's defaults count. STATUS_PEER. Collective over all ranks. */
+enum status expert_exchange_measure_links(struct expert_exchange *exchange);
 
 /* Before the first layer of a step: how many home rows each rank was planned to have, rows_of
  * [ranks], the same on all ranks; a rank may bring fewer. Ranks with none are not waited for, and

@@ -52,8 +52,11 @@ static enum status check_layer(const struct placement *placement, int32_t layer,
         }
     }
     for (int32_t expert = 0; expert < placement->experts; expert++)
-        if (seen[expert] == 0)
-            return refuse(source, layer, -1, "every expert on some rank, none has", expert);
+        if (seen[expert] == 0) {
+            LOG_ERROR("%s: layer %d: expected expert %d on some rank, got it on none",
+                      source->origin, layer, expert);
+            return STATUS_BAD_CONFIG;
+        }
     return STATUS_OK;
 }
 
@@ -166,6 +169,19 @@ enum status placement_from_lists(int32_t layers, int32_t experts, int32_t ranks,
     }
     *out = placement;
     return STATUS_OK;
+}
+
+uint64_t placement_hash(const struct placement *placement) {
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a over the tables' numbers */
+    for (int32_t layer = 0; layer < placement->layers; layer++) {
+        const struct placement_layer *tables = &placement->layer[layer];
+        int32_t ranks = placement->ranks, slots = tables->first_slot[ranks];
+        for (int32_t i = 0; i < ranks + 1 + slots; i++) {
+            int32_t number = i <= ranks ? tables->first_slot[i] : tables->expert_of[i - ranks - 1];
+            hash = (hash ^ (uint32_t)number) * UINT64_C(1099511628211);
+        }
+    }
+    return hash;
 }
 
 void placement_destroy(struct placement *placement) {

@@ -52,6 +52,9 @@ enum status placement_from_lists(int32_t layers, int32_t experts, int32_t ranks,
                                  struct placement **placement);
 void placement_destroy(struct placement *placement); /* NULL allowed */
 
+/* A number that differs, all but surely, when which rank holds which expert differs. Local. */
+uint64_t placement_hash(const struct placement *placement);
+
 /* The rank that holds a slot of a layer. Local. */
 int32_t placement_rank_of(const struct placement *placement, int32_t layer, int32_t slot);
 

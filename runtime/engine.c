@@ -11,6 +11,7 @@
 #include "kernels/base/memory.h"
 #include "runtime/logit_gather.h"
 #include "runtime/memory_plan.h"
+#include "runtime/placement_file.h"
 #include "runtime/sampler.h"
 #include "runtime/start_agreement.h"
 #include "runtime/step_executor.h"
@@ -220,14 +221,23 @@ static void join_tensor_group(struct engine *engine, const struct engine_options
 }
 
 static enum status place_experts(struct engine *engine, const struct engine_options *options) {
-    join_tensor_group(engine, options);
-    int32_t moe_layers = count_moe_layers(&engine->spec);
-    if (engine->ranks->size == 1 || moe_layers == 0)
+    struct placement_options rule = options->placement;
+    struct placement_need need = {.layers = count_moe_layers(&engine->spec),
+                                  .experts = engine->spec.moe.router.experts,
+                                  .ranks = engine->ranks->size,
+                                  .node_of = engine->ranks->node_of};
+    rule.node_of = engine->ranks->node_of;
+    if (need.layers > 0 && options->placement_file != NULL)
+        RETURN_IF_ERROR(placement_file_load(options->placement_file, &need, &engine->placement));
+    else if (need.layers > 0 && need.ranks > 1)
+        RETURN_IF_ERROR(
+            placement_create(need.layers, need.experts, need.ranks, &rule, &engine->placement));
+    if (need.ranks == 1) { /* a file has been checked; there is nothing to look up */
+        placement_destroy(engine->placement);
+        engine->placement = NULL;
+    }
+    if (engine->placement == NULL)
         return STATUS_OK;
-    struct placement_options placement = options->placement;
-    placement.node_of = engine->ranks->node_of;
-    RETURN_IF_ERROR(placement_create(moe_layers, engine->spec.moe.router.experts,
-                                     engine->ranks->size, &placement, &engine->placement));
     engine->expert_ranks = (struct expert_ranks){.transport = engine->ranks->transport,
                                                  .placement = engine->placement,
                                                  .flow = options->flow};
@@ -259,7 +269,9 @@ static struct start_facts facts_of(const struct engine *engine,
                  [START_FLOW] = options->flow,
                  [START_PLACEMENT] = options->placement.policy,
                  [START_PLACEMENT_SEED] = (int64_t)options->placement.seed,
-                 [START_REPLICAS] = options->placement.replicas}};
+                 [START_REPLICAS] = options->placement.replicas,
+                 [START_PLACEMENT_HASH] =
+                     engine->placement != NULL ? (int64_t)placement_hash(engine->placement) : 0}};
 }
 
 static enum status start(struct engine *engine, const struct engine_options *options) {
@@ -272,16 +284,20 @@ static enum status start(struct engine *engine, const struct engine_options *opt
         status = choose_positions(engine, options);
     if (status == STATUS_OK)
         status = tensor_shard_check(&engine->spec, engine->ranks->tp_size, engine->ranks->size);
+    join_tensor_group(engine, options);
+    if (status == STATUS_OK)
+        status = place_experts(engine, options);
     struct start_facts facts = facts_of(engine, options, status);
     RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
-    status = place_experts(engine, options);
-    if (status == STATUS_OK)
-        status = kernels_init(&engine->kernels, isa, options->threads);
+    status = kernels_init(&engine->kernels, isa, options->threads);
     if (status == STATUS_OK)
         status = load_model(engine, options);
     if (status == STATUS_OK)
         status = take_requests(engine, options);
-    return start_agreement_loaded(options->ranks, status);
+    RETURN_IF_ERROR(start_agreement_loaded(options->ranks, status));
+    if (engine->placement == NULL)
+        return STATUS_OK;
+    return expert_exchange_measure_links(&engine->model.workspace.moe.exchange);
 }
 
 enum status engine_create(const struct engine_options *options, struct engine **engine_out) {

@@ -38,6 +38,7 @@ struct engine_options {
     const struct rank_group *ranks;     /* the job; NULL: this process alone */
     enum expert_flow flow;              /* how tokens reach experts on other ranks */
     struct placement_options placement; /* node_of is filled in from ranks */
+    const char *placement_file;         /* see placement_file.h; NULL: as `placement` says */
     bool all_routing; /* the observer sees the routing of all rows of its tensor-parallel group; the
                          same on all ranks */
     bool all_logits;  /* logits of prompt positions may be wanted: takes room for `rows` rows of

@@ -26,6 +26,7 @@ static const char *const fact_names[START_FACTS] = {
     [START_PLACEMENT] = "expert placement",
     [START_PLACEMENT_SEED] = "expert placement's seed",
     [START_REPLICAS] = "expert replicas",
+    [START_PLACEMENT_HASH] = "hash of where experts are placed",
 };
 
 static const struct transport_scope start_scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};

@@ -81,6 +81,7 @@ static const struct flag_value flag_values[] = {
     {"--moe-flow", "a2a", NULL},
     {"--expert-placement", "random:7", NULL},
     {"--expert-replicas", "0", NULL},
+    {"--ranks-per-node", "2", NULL},
     {"--comm-timeout", "5", NULL},
     {"--model", "launcher/demo-moe", NULL},
     {"--dtype", "float32", NULL},

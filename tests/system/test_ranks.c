@@ -2,8 +2,9 @@
  * placement, writes the same logits file, byte for byte, and the same ids as one rank without MPI.
  * With tensor parallelism attention's sums have another order: there the files are the same for
  * every number of ranks, flow and placement at one tensor-parallel size, and against one rank the
- * ids are equal and the logits within a bound. Usage: test_ranks [--full] MPIRUN MOEBIUS FOLDER...
- * --full: every job shape with every placement and flow.
+ * ids are equal and the logits within a bound. Usage: test_ranks [--full] MPIRUN MOEBIUS FOLDER
+ * [PLACEMENT], the last a file for this model on 4 ranks. --full: every job shape with every
+ * placement and flow.
  *
  * The control compares two different prompts with the same functions, and must find a difference.
  */
@@ -24,27 +25,35 @@
 #define ARGUMENTS_MAX 48
 
 struct variant {
-    const char *ranks, *flow, *placement, *replicas, *rows, *tensor;
+    const char *ranks, *flow, *placement, *replicas, *rows, *tensor, *ranks_per_node;
 };
 
 /* The first of each tensor-parallel size is what the others of that size must equal. */
 static const struct variant few[] = {
-    {"1", "auto", "contiguous", "0", "512", "1"},
-    {"2", "a2a-dedup", "contiguous", "0", "512", "1"},
-    {"2", "a2a", "round-robin", "0", "7", "1"},
-    {"3", "a2a-dedup", "random:5", "0", "512", "1"},
-    {"3", "allgather", "contiguous", "2", "16", "1"},
-    {"4", "a2a-dedup", "contiguous", "0", "64", "1"},
-    {"4", "a2a", "random:1", "3", "512", "1"},
-    {"4", "allgather", "round-robin", "0", "512", "1"},
-    {"8", "deepspeed", "random:2", "1", "512", "1"},
-    {"8", "allgather", "contiguous", "0", "33", "1"},
-    {"4", "hierarchical", "contiguous", "0", "512", "1"},
-    {"2", "a2a-dedup", "contiguous", "0", "512", "2"},
-    {"4", "deepspeed", "round-robin", "2", "7", "2"},
-    {"8", "allgather", "random:3", "0", "33", "2"},
-    {"4", "a2a-dedup", "contiguous", "0", "512", "4"},
-    {"8", "deepspeed", "random:4", "1", "64", "4"},
+    {"1", "auto", "contiguous", "0", "512", "1", "8"},
+    {"2", "a2a-dedup", "contiguous", "0", "512", "1", "8"},
+    {"2", "a2a", "round-robin", "0", "7", "1", "8"},
+    {"2", "hierarchical", "contiguous", "0", "512", "1", "1"},
+    {"3", "a2a-dedup", "random:5", "0", "512", "1", "8"},
+    {"3", "allgather", "contiguous", "2", "16", "1", "2"},
+    {"3", "hierarchical", "random:3", "1", "512", "1", "2"},
+    {"4", "a2a-dedup", "contiguous", "0", "64", "1", "8"},
+    {"4", "a2a", "random:1", "3", "512", "1", "2"},
+    {"4", "allgather", "round-robin", "0", "512", "1", "8"},
+    {"4", "hierarchical", "contiguous", "0", "512", "1", "2"},
+    {"8", "deepspeed", "random:2", "1", "512", "1", "4"},
+    {"8", "allgather", "contiguous", "0", "33", "1", "8"},
+    {"4", "auto", "contiguous", "0", "64", "1", "2"},
+    {"8", "auto", "random:4", "0", "33", "1", "4"},
+    {"8", "hierarchical", "random:4", "2", "33", "1", "2"},
+    {"8", "hierarchical", "round-robin", "0", "512", "1", "3"},
+    {"2", "a2a-dedup", "contiguous", "0", "512", "2", "8"},
+    {"4", "deepspeed", "round-robin", "2", "7", "2", "8"},
+    {"8", "allgather", "random:3", "0", "33", "2", "4"},
+    {"8", "hierarchical", "random:6", "1", "33", "2", "4"},
+    {"4", "a2a-dedup", "contiguous", "0", "512", "4", "8"},
+    {"8", "deepspeed", "random:4", "1", "64", "4", "8"},
+    {"8", "hierarchical", "contiguous", "0", "64", "4", "2"},
 };
 
 /* Which variants are compared, grouped by tensor-parallel size. */
@@ -74,7 +83,8 @@ static const struct plan *everything(void) {
                                                    .placement = placements[p][0],
                                                    .replicas = lonely ? "0" : placements[p][1],
                                                    .flow = flows[f],
-                                                   .rows = rows[plan.count % 5]};
+                                                   .rows = rows[plan.count % 5],
+                                                   .ranks_per_node = plan.count % 2 ? "2" : "3"};
                 plan.count++;
             }
     return &plan;
@@ -134,6 +144,8 @@ static struct answer ask(const struct program *runner, const char *moebius, cons
                                     variant != NULL ? variant->placement : "contiguous",
                                     "--expert-replicas",
                                     variant != NULL ? variant->replicas : "0",
+                                    "--ranks-per-node",
+                                    variant != NULL ? variant->ranks_per_node : "1",
                                     "--max-num-batched-tokens",
                                     variant != NULL ? variant->rows : "512",
                                     "--tensor-parallel-size",
@@ -184,8 +196,26 @@ static struct difference difference_of(const struct answer *a, const struct answ
     return (struct difference){worst, sqrt(square / count)};
 }
 
+/* Experts placed by a file for 4 ranks (NULL: none). Returns how many positions were compared. */
+static int64_t check_placed(const struct program *mpirun, const struct program *alone,
+                            const char *folder, const char *dtype, const char *prompt,
+                            const char *file, const struct answer *expected) {
+    const struct variant placed[] = {{"4", "a2a-dedup", file, "0", "512", "1", "8"},
+                                     {"4", "hierarchical", file, "0", "512", "1", "2"}};
+    int64_t positions = 0;
+    for (size_t i = 0; i < 2 && file != NULL && expect_failures == 0; i++) {
+        struct answer got = ask(mpirun, alone->path, folder, dtype, prompt, &placed[i]);
+        EXPECT(same(expected, &got), "%s %s: %s, %s: other bits", folder, dtype, file,
+               placed[i].flow);
+        positions += PROMPT_TOKENS + NEW_TOKENS - 1;
+        free_answer(&got);
+    }
+    return positions;
+}
+
 static void check_model(const struct program *mpirun, const struct program *alone,
-                        const char *folder, const char *dtype, const struct plan *plan) {
+                        const char *folder, const char *dtype, const struct plan *plan,
+                        const char *file) {
     const struct family *family;
     static struct model_spec spec;
     EXPECT(family_parse(folder, &family, &spec) == STATUS_OK, "%s", folder);
@@ -198,7 +228,7 @@ static void check_model(const struct program *mpirun, const struct program *alon
     struct answer control = ask(alone, NULL, folder, dtype, other_prompt, NULL);
     EXPECT(!same(&one, &control) && difference_of(&one, &control).rms > bound->rms,
            "%s: control: two prompts, one answer", folder);
-    int64_t positions = 0;
+    int64_t positions = check_placed(mpirun, alone, folder, dtype, prompt, file, &one);
     const char *tensor = "1";
     for (size_t i = 0; i < plan->count && expect_failures == 0; i++) {
         const struct variant *variant = &plan->variants[i];
@@ -218,9 +248,10 @@ static void check_model(const struct program *mpirun, const struct program *alon
             expected = got;
             continue;
         }
-        EXPECT(same(&expected, &got), "%s %s: %s ranks, tensor %s, %s, %s, %s replicas: other bits",
-               folder, dtype, variant->ranks, tensor, variant->flow, variant->placement,
-               variant->replicas);
+        EXPECT(same(&expected, &got),
+               "%s %s: %s ranks, %s to a node, tensor %s, %s, %s, %s replicas: other bits", folder,
+               dtype, variant->ranks, variant->ranks_per_node, tensor, variant->flow,
+               variant->placement, variant->replicas);
         free_answer(&got);
     }
     printf("%s %s: %lld positions compared; tensor-parallel logits differ by %.2g at most, "
@@ -239,17 +270,15 @@ int main(int argc, char **argv) {
         plan = everything();
         first++;
     }
-    if (argc < first + 3) {
-        fprintf(stderr, "usage: test_ranks [--full] MPIRUN MOEBIUS FOLDER...\n");
+    if (argc < first + 3 || argc > first + 4) {
+        fprintf(stderr, "usage: test_ranks [--full] MPIRUN MOEBIUS FOLDER [PLACEMENT]\n");
         return 2;
     }
     struct program mpirun, alone;
     program_init(&mpirun, argv[first]);
     program_init(&alone, argv[first + 1]);
-    for (int i = first + 2; i < argc; i++) {
-        check_model(&mpirun, &alone, argv[i], "float32", plan);
-        check_model(&mpirun, &alone, argv[i], "bfloat16", plan);
-    }
+    check_model(&mpirun, &alone, argv[first + 2], "float32", plan, argv[first + 3]);
+    check_model(&mpirun, &alone, argv[first + 2], "bfloat16", plan, argv[first + 3]);
     program_deinit(&mpirun);
     program_deinit(&alone);
     return expect_failures == 0 ? 0 : 1;
