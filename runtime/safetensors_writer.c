@@ -103,11 +103,12 @@ static enum status open_descriptor(const char *path, int flags, int *descriptor)
     return STATUS_OK;
 }
 
+/* All ranks of a job may look at once: a file that another one has made meanwhile is no error. */
 enum status safetensors_writer_check(const char *path) {
     struct stat facts;
     bool is_there = lstat(path, &facts) == 0;
     int descriptor;
-    RETURN_IF_ERROR(open_descriptor(path, is_there ? 0 : O_CREAT | O_EXCL, &descriptor));
+    RETURN_IF_ERROR(open_descriptor(path, is_there ? 0 : O_CREAT, &descriptor));
     close(descriptor);
     if (!is_there)
         unlink(path);
