@@ -395,6 +395,9 @@ static void parts_are_parts_of_the_whole(void **state) {
                                  STATUS_OK);
             }
             expect_part(&part, &whole.weights);
+            assert_int_equal(part.bytes.total, part.region_bytes);
+            assert_true(part.bytes.attention < whole.weights.bytes.attention);
+            assert_int_equal(part.bytes.embedding, whole.weights.bytes.embedding);
             ids += part.shard.ids;
             model_weights_deinit(&part);
         }
