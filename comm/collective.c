@@ -96,10 +96,11 @@ static int64_t slice_elements(const struct collective_rows *rows, int32_t member
     return (int64_t)(rows->slices[member + 1] - rows->slices[member]) * rows->columns;
 }
 
-int64_t collective_scratch_bytes(int32_t members, int32_t rows, int32_t columns) {
-    /* All rows once in another order, and every member's share of the own slice to receive; a slice
-     * is at most all rows. */
-    return (int64_t)sizeof(float) * rows * columns * (1 + members);
+int64_t collective_scratch_bytes(int32_t members, int32_t slice_rows, int32_t ordered_rows,
+                                 int32_t columns) {
+    /* All rows in another order, then every other member's share of the own slice. */
+    int64_t rows = ordered_rows + (int64_t)(members - 1) * slice_rows;
+    return (int64_t)sizeof(float) * rows * columns;
 }
 
 /* The rows of one member's slice, one after another: where they stand if rows are in order, else
@@ -146,7 +147,9 @@ enum status collective_reduce_scatter(const struct collective_group *group,
     struct transport_send sends[TRANSPORT_RANKS_MAX];
     struct transport_receive receives[TRANSPORT_RANKS_MAX];
     const float *incoming[TRANSPORT_RANKS_MAX];
-    float *next = (float *)rows->scratch + (int64_t)rows->rows * rows->columns;
+    float *next = rows->scratch;
+    if (rows->order != NULL)
+        next += (int64_t)rows->rows * rows->columns;
     int64_t own = slice_elements(rows, group->self);
     ASSERT(group->count >= 1);
     for (int32_t member = 0; member < group->count; member++) {

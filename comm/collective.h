@@ -48,7 +48,10 @@ struct collective_rows {
     const int32_t *order;  /* [rows] or NULL */
     void *scratch;
 };
-int64_t collective_scratch_bytes(int32_t members, int32_t rows, int32_t columns);
+/* slice_rows: of the largest slice; ordered_rows: all rows, or 0 if `order` is never given. Local.
+ */
+int64_t collective_scratch_bytes(int32_t members, int32_t slice_rows, int32_t ordered_rows,
+                                 int32_t columns);
 enum status collective_reduce_scatter(const struct collective_group *group,
                                       const struct transport_scope *scope,
                                       const struct collective_rows *rows, const float *partial,

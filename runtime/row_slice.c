@@ -15,13 +15,23 @@ static struct transport_scope scope_of(const struct model *model, int32_t layer,
     return (struct transport_scope){.step = model->step, .layer = layer, .kind = kind};
 }
 
+/* Where a member's rows begin. */
+static int32_t first_row(int32_t rows, int32_t index, int32_t members) {
+    return (int32_t)(((int64_t)rows * index + members - 1) / members);
+}
+
+int32_t row_slice_size(int32_t rows, int32_t index, int32_t members) {
+    return first_row(rows, index + 1, members) - first_row(rows, index, members);
+}
+
 void row_slice_take(struct arena *arena, const struct model *model, int32_t rows,
                     struct row_slice *slice) {
     *slice = (struct row_slice){0};
     if (is_alone(model))
         return;
     int32_t members = model->ranks.tensor.count, hidden = model->spec->hidden;
-    size_t bytes = (size_t)rows * (size_t)hidden * sizeof(float);
+    int32_t largest = row_slice_size(rows, 0, members);
+    size_t bytes = (size_t)largest * (size_t)hidden * sizeof(float);
     slice->slices = arena_take(arena, ((size_t)members + 1) * sizeof(int32_t));
     slice->own_x = arena_take(arena, bytes);
     slice->own_out = arena_take(arena, bytes);
@@ -31,20 +41,12 @@ void row_slice_take(struct arena *arena, const struct model *model, int32_t rows
     slice->all = (struct collective_rows){
         .columns = hidden,
         .slices = slice->slices,
-        .scratch = arena_take(arena, (size_t)collective_scratch_bytes(members, rows, widest))};
+        .scratch =
+            arena_take(arena, (size_t)collective_scratch_bytes(members, largest, 0, widest))};
     if (experts > 0)
         slice->routing = arena_take(arena, (size_t)rows * (size_t)experts * sizeof(float));
     slice->norm_shares =
         arena_take(arena, ((size_t)members + 1) * 2 * (size_t)rows * sizeof(float));
-}
-
-/* Where a member's rows begin. */
-static int32_t first_row(int32_t rows, int32_t index, int32_t members) {
-    return (int32_t)(((int64_t)rows * index + members - 1) / members);
-}
-
-int32_t row_slice_size(int32_t rows, int32_t index, int32_t members) {
-    return first_row(rows, index + 1, members) - first_row(rows, index, members);
 }
 
 void row_slice_plan(struct model *model, int32_t rows) {

@@ -149,6 +149,15 @@ static struct cut make_cut(int32_t members, int32_t row_count, bool empty, bool 
     return cut;
 }
 
+/* Just what this cut needs. */
+static int64_t scratch_bytes(const struct collective_group *group, const struct cut *cut) {
+    int32_t largest = 0;
+    for (int32_t i = 0; i < group->count; i++)
+        if (cut->slices[i + 1] - cut->slices[i] > largest)
+            largest = cut->slices[i + 1] - cut->slices[i];
+    return collective_scratch_bytes(group->count, largest, cut->shuffled ? cut->rows : 0, COLUMNS);
+}
+
 static struct collective_rows rows_of(const struct cut *cut, void *scratch) {
     return (struct collective_rows){.rows = cut->rows,
                                     .columns = COLUMNS,
@@ -187,7 +196,7 @@ static void check_reduce_scatter(struct ranks *ranks, const struct collective_gr
                                  const struct cut *cut) {
     struct transport_scope scope = next_scope(ranks, TRAFFIC_REDUCE_SCATTER);
     float partial[ROWS * COLUMNS], out[ROWS * COLUMNS] = {0};
-    void *scratch = take(collective_scratch_bytes(group->count, cut->rows, COLUMNS));
+    void *scratch = take(scratch_bytes(group, cut));
     struct collective_rows rows = rows_of(cut, scratch);
     for (int32_t i = 0; i < cut->rows * COLUMNS; i++)
         partial[i] = value_of(ranks->group.rank, i / COLUMNS, i % COLUMNS);
@@ -209,7 +218,7 @@ static void check_all_gather(struct ranks *ranks, const struct collective_group 
     struct transport_scope scope = next_scope(ranks, TRAFFIC_ALL_GATHER);
     float slice[ROWS * COLUMNS] = {0}, full[ROWS * COLUMNS];
     memset(full, 0xff, sizeof full);
-    void *scratch = take(collective_scratch_bytes(group->count, cut->rows, COLUMNS));
+    void *scratch = take(scratch_bytes(group, cut));
     struct collective_rows rows = rows_of(cut, scratch);
     int32_t begin = cut->slices[group->self], end = cut->slices[group->self + 1], wrong = 0;
     for (int32_t i = 0; i < (end - begin) * COLUMNS; i++)
