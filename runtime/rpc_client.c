@@ -295,10 +295,12 @@ static enum status copy_request(struct rpc_client_call *call,
 
 static void join(struct rpc_client *client, struct rpc_client_call *call) {
     call->client = client;
-    call->next = client->calls;
-    if (call->next != NULL)
-        call->next->previous = call;
-    client->calls = call;
+    call->previous = client->last_call;
+    if (call->previous != NULL)
+        call->previous->next = call;
+    else
+        client->calls = call;
+    client->last_call = call;
     client->call_count++;
 }
 

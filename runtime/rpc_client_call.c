@@ -92,6 +92,8 @@ void rpc_client_call_destroy(struct rpc_client_call *call) {
         client->calls = call->next;
     if (call->next != NULL)
         call->next->previous = call->previous;
+    else
+        client->last_call = call->previous;
     client->call_count--;
     rpc_buffer_deinit(&call->request);
     rpc_buffer_deinit(&call->sent);

@@ -29,9 +29,9 @@ struct rpc_client {
     bool is_broken;
     struct rpc_loop_timer tick;
     struct rpc_loop_task fail_task;
-    int64_t started_ns, ping_ns;         /* of connecting; of an unanswered ping, 0: none */
-    char reason[RPC_CLIENT_REASON_SIZE]; /* why connecting failed */
-    struct rpc_client_call *calls;
+    int64_t started_ns, ping_ns;               /* of connecting; of an unanswered ping, 0: none */
+    char reason[RPC_CLIENT_REASON_SIZE];       /* why connecting failed */
+    struct rpc_client_call *calls, *last_call; /* oldest first */
     int64_t call_count;
 };
 
