@@ -5,7 +5,7 @@
 #include "launcher/commands.h"
 #include "launcher/serve_run.h"
 
-#define SERVE_ENTRIES 19
+#define SERVE_ENTRIES 21
 
 static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entries) {
     const struct option_entry own[SERVE_ENTRIES] = {
@@ -14,6 +14,9 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
          "where to listen; default 127.0.0.1, 0.0.0.0: everywhere", 0, 0},
         {OPTION_INT, "port", &flags->port, "N", "of gRPC; default 50051, 0: any free one", 0,
          65535},
+        {OPTION_INT, "http-port", &flags->http_port, "N",
+         "of the OpenAI-compatible HTTP door; default 8000, 0: any free one", 0, 65535},
+        {OPTION_FLAG, "no-http", &flags->no_http, NULL, "no HTTP door", 0, 0},
         {OPTION_STRING, "admin-address", &flags->admin_address, "ADDRESS",
          "HOST:PORT or unix:PATH of a second door for operators; default: none", 0, 0},
         {OPTION_STRING, "api-key-file", &flags->api_key_file, "FILE",
@@ -65,6 +68,7 @@ enum status command_serve(int argc, char **argv) {
     struct serve_flags flags = {.engine = engine_flags_default(),
                                 .host = "127.0.0.1",
                                 .port = 50051,
+                                .http_port = 8000,
                                 .generation_config = "auto",
                                 .max_num_seqs = 256,
                                 .max_queue = 1024,
@@ -74,9 +78,10 @@ enum status command_serve(int argc, char **argv) {
     struct option_command command = {
         .name = "serve",
         .usage = "[options]",
-        .summary = "Serves a model by gRPC, alone or on the ranks that mpirun starts. Prints one "
-                   "line that begins with\n\"ready:\" on standard output when it takes requests. "
-                   "Ends after SIGTERM or SIGINT, when open\nrequests are done.",
+        .summary =
+            "Serves a model by gRPC and HTTP, alone or on the ranks that mpirun starts. Prints one "
+            "line that begins with\n\"ready:\" on standard output when it takes requests. "
+            "Ends after SIGTERM or SIGINT, when open\nrequests are done.",
         .entries = entries,
         .count = fill_entries(&flags, entries)};
     struct settings *settings = &flags.engine.settings;

@@ -15,7 +15,9 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "launcher/serve_status.h"
+#include "runtime/http_openai.h"
 #include "runtime/rpc_doors.h"
+#include "runtime/rpc_keys.h"
 #include "runtime/rpc_loop.h"
 
 #define TICK_NS INT64_C(100000000)
@@ -26,6 +28,8 @@ struct serve_doors {
     struct serve_doors_options options;
     struct rpc_loop *loop;
     struct rpc_doors *rpc;
+    struct http_openai *http; /* NULL: no HTTP door */
+    struct rpc_keys *keys;    /* of the HTTP door; NULL: none asked for */
     struct rpc_loop_watch news, signals;
     struct rpc_loop_timer tick;
     struct serve_status status_line;
@@ -84,7 +88,9 @@ static void check_end(struct serve_doors *doors, int64_t now_ns) {
         doors->flush_ns = now_ns + FLUSH_NS;
         rpc_doors_drain(doors->rpc);
     }
-    if (rpc_doors_is_idle(doors->rpc) || now_ns >= doors->flush_ns)
+    bool is_idle =
+        rpc_doors_is_idle(doors->rpc) && (doors->http == NULL || http_openai_is_idle(doors->http));
+    if (is_idle || now_ns >= doors->flush_ns)
         rpc_loop_stop(doors->loop);
 }
 
@@ -127,6 +133,23 @@ static void on_signal(void *context, uint32_t events) {
 
 /* ---- making ---- */
 
+static enum status open_http(struct serve_doors *doors) {
+    const struct serve_flags *flags = doors->options.flags;
+    struct http_server_options server = http_server_options_default();
+    server.host = flags->host;
+    server.port = flags->http_port;
+    server.certificate = flags->ssl_certfile;
+    server.key = flags->ssl_keyfile;
+    server.authorities = flags->ssl_ca_certs;
+    if (flags->api_key_file != NULL)
+        RETURN_IF_ERROR(rpc_keys_load(flags->api_key_file, &doors->keys));
+    struct http_openai_options options = {.service = doors->options.service,
+                                          .metrics = doors->options.metrics,
+                                          .keys = doors->keys,
+                                          .version = MOEBIUS_VERSION};
+    return http_openai_create(doors->loop, &server, &options, &doors->http);
+}
+
 static enum status open_doors(struct serve_doors *doors) {
     const struct serve_flags *flags = doors->options.flags;
     bool is_ipv6 = strchr(flags->host, ':') != NULL;
@@ -140,7 +163,8 @@ static enum status open_doors(struct serve_doors *doors) {
                                     .tls = {.certificate = flags->ssl_certfile,
                                             .key = flags->ssl_keyfile,
                                             .authorities = flags->ssl_ca_certs}};
-    return rpc_doors_create(&rpc, &doors->rpc);
+    RETURN_IF_ERROR(rpc_doors_create(&rpc, &doors->rpc));
+    return flags->no_http ? STATUS_OK : open_http(doors);
 }
 
 static enum status watch_all(struct serve_doors *doors) {
@@ -182,6 +206,10 @@ const char *serve_doors_address(const struct serve_doors *doors) {
     return rpc_doors_address(doors->rpc);
 }
 
+int32_t serve_doors_http_port(const struct serve_doors *doors) {
+    return doors->http != NULL ? http_openai_port(doors->http) : 0;
+}
+
 static void *run(void *context) {
     struct serve_doors *doors = context;
     doors->ended = rpc_loop_run(doors->loop);
@@ -211,6 +239,8 @@ enum status serve_doors_join(struct serve_doors *doors) {
 void serve_doors_destroy(struct serve_doors *doors) {
     if (doors == NULL)
         return;
+    http_openai_destroy(doors->http);
+    rpc_keys_destroy(doors->keys);
     rpc_doors_destroy(doors->rpc);
     rpc_loop_destroy(doors->loop);
     free(doors);

@@ -1,5 +1,5 @@
-/* The network thread of a server: the doors (gRPC, public and admin), the service behind them,
- * health, signals, the line that tells how things go. */
+/* The network thread of a server: the doors (gRPC, public and admin; HTTP), the service behind
+ * them, health, signals, the line that tells how things go. */
 #ifndef MOEBIUS_LAUNCHER_SERVE_DOORS_H
 #define MOEBIUS_LAUNCHER_SERVE_DOORS_H
 
@@ -25,6 +25,9 @@ enum status serve_doors_create(const struct serve_doors_options *options,
 
 /* "127.0.0.1:50051": where clients come. */
 const char *serve_doors_address(const struct serve_doors *doors);
+
+/* Of the HTTP door; 0: there is none. */
+int32_t serve_doors_http_port(const struct serve_doors *doors);
 
 /* Starts the thread. On the first signal it drains and then stops the engine loop; on the second it
  * stops it at once. When the engine loop has ended, for whatever reason, it tells all clients and

@@ -168,9 +168,12 @@ static void say_ready(const struct server *server, int64_t start_ns) {
     LOG_INFO("model %s, up to %d sequences at once and %d waiting; started in %.2f s",
              server->names[0], server->flags->max_num_seqs, server->flags->max_queue,
              (double)(clock_now_ns() - start_ns) * 1e-9);
-    printf("ready: gRPC at %s, %d %s, KV cache of %lld tokens; Maximum concurrency for %d tokens "
+    char http[32] = "";
+    if (serve_doors_http_port(server->doors) > 0)
+        snprintf(http, sizeof http, ", HTTP at port %d", serve_doors_http_port(server->doors));
+    printf("ready: gRPC at %s%s, %d %s, KV cache of %lld tokens; Maximum concurrency for %d tokens "
            "per request: %.2fx\n",
-           serve_doors_address(server->doors), server->ranks.size,
+           serve_doors_address(server->doors), http, server->ranks.size,
            server->ranks.size == 1 ? "rank" : "ranks", (long long)tokens, positions,
            (double)tokens / positions);
     fflush(stdout);

@@ -7,7 +7,8 @@
 struct serve_flags {
     struct engine_flags engine;
     const char *host, *admin_address;
-    int32_t port;
+    int32_t port, http_port;
+    bool no_http;
     const char *api_key_file, *ssl_certfile, *ssl_keyfile, *ssl_ca_certs; /* NULL: none */
     struct option_list served_model_names;
     const char *generation_config; /* "auto" or "none" */

@@ -126,6 +126,7 @@ struct http_exchange *http_exchange_create(struct http_door *door,
     }
     exchange->door = door;
     exchange->connection = connection;
+    door->exchange_count++;
     find_peer(exchange);
     return exchange;
 }
@@ -139,6 +140,7 @@ void http_exchange_destroy(struct http_exchange *exchange) {
         MHD_destroy_response(exchange->response);
     text_buffer_deinit(&exchange->body);
     text_buffer_deinit(&exchange->queue);
+    exchange->door->exchange_count--;
     free(exchange);
 }
 

@@ -66,7 +66,8 @@ struct http_door {
     const struct http_route *routes; /* [route_count] */
     int32_t route_count;
     int64_t body_bytes_max, queue_bytes_max;
-    struct http_exchange *open;                /* list: those whose route is at work */
+    int32_t exchange_count;     /* from the first byte of a request to the last of its answer */
+    struct http_exchange *open; /* list: those whose route is at work */
     void (*want_turn)(struct http_door *door); /* the library is to run soon */
 };
 

@@ -24,6 +24,9 @@ enum status http_openai_create(struct rpc_loop *loop, const struct http_server_o
                                struct http_openai **openai);
 void http_openai_destroy(struct http_openai *openai); /* NULL allowed; ends what runs */
 
+/* Whether no request is being answered. Local. */
+bool http_openai_is_idle(const struct http_openai *openai);
+
 int32_t http_openai_port(const struct http_openai *openai);
 
 #endif

@@ -215,3 +215,7 @@ void http_server_destroy(struct http_server *server) {
 int32_t http_server_port(const struct http_server *server) {
     return server->port;
 }
+
+bool http_server_is_idle(const struct http_server *server) {
+    return server->door.exchange_count == 0;
+}

@@ -13,7 +13,7 @@ from moebius.v1 import inference_pb2 as pb  # noqa: E402
 
 MPIRUN = [os.environ["MPIEXEC"], "--allow-run-as-root", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1",
           "--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp", "--mca", "btl_tcp_if_include", "lo", "-n"]
-READY = re.compile(r"ready: gRPC at (\S+), (\d+) ranks?, KV cache of (\d+) tokens; "
+READY = re.compile(r"ready: gRPC at (\S+), HTTP at port \d+, (\d+) ranks?, KV cache of (\d+) tokens; "
                    r"Maximum concurrency for (\d+) tokens per request: ([0-9.]+)x\n")
 
 
@@ -21,7 +21,7 @@ class Server:
     """A running server on `ranks` ranks."""
 
     def __init__(self, *arguments, ranks=1):
-        command = [os.environ["MOEBIUS"], "serve", "--port", "0", *arguments]
+        command = [os.environ["MOEBIUS"], "serve", "--port", "0", "--http-port", "0", *arguments]
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(command if ranks == 1 else MPIRUN + [str(ranks)] + command,
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
