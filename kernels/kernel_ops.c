@@ -9,10 +9,12 @@
 #include "kernels/cpu_gemm.h"
 #include "kernels/cpu_kv_store.h"
 #include "kernels/cpu_ops.h"
+#include "kernels/cpu_sample.h"
 #include "kernels/gemm_micro.h"
 #include "kernels/ref_attention.h"
 #include "kernels/ref_gemm.h"
 #include "kernels/ref_ops.h"
+#include "kernels/ref_sample.h"
 #include "kernels/weight_pack.h"
 
 static const struct kernel_ops kernel_ops_reference = {
@@ -33,6 +35,8 @@ static const struct kernel_ops kernel_ops_reference = {
     .add = ref_ops_add,
     .kv_store = ref_ops_kv_store,
     .attention = ref_attention_attention,
+    .noise = ref_sample_noise,
+    .greatest = ref_sample_greatest,
 };
 
 static const struct kernel_ops kernel_ops_baseline = {
@@ -54,6 +58,8 @@ static const struct kernel_ops kernel_ops_baseline = {
     .add = cpu_ops_add_baseline,
     .kv_store = cpu_kv_store_kv_store_baseline,
     .attention = cpu_attention_attention_baseline,
+    .noise = cpu_sample_noise_baseline,
+    .greatest = cpu_sample_greatest_baseline,
 };
 
 #if MOEBIUS_X86
@@ -76,6 +82,8 @@ static const struct kernel_ops kernel_ops_avx2 = {
     .add = cpu_ops_add_avx2,
     .kv_store = cpu_kv_store_kv_store_avx2,
     .attention = cpu_attention_attention_avx2,
+    .noise = cpu_sample_noise_avx2,
+    .greatest = cpu_sample_greatest_avx2,
 };
 
 static const struct kernel_ops kernel_ops_avx512 = {
@@ -97,6 +105,8 @@ static const struct kernel_ops kernel_ops_avx512 = {
     .add = cpu_ops_add_avx512,
     .kv_store = cpu_kv_store_kv_store_avx512,
     .attention = cpu_attention_attention_avx512,
+    .noise = cpu_sample_noise_avx512,
+    .greatest = cpu_sample_greatest_avx512,
 };
 
 static const struct kernel_ops kernel_ops_avx512_bf16 = {
@@ -118,6 +128,8 @@ static const struct kernel_ops kernel_ops_avx512_bf16 = {
     .add = cpu_ops_add_avx512_bf16,
     .kv_store = cpu_kv_store_kv_store_avx512_bf16,
     .attention = cpu_attention_attention_avx512_bf16,
+    .noise = cpu_sample_noise_avx512_bf16,
+    .greatest = cpu_sample_greatest_avx512_bf16,
 };
 #endif
 

@@ -75,6 +75,8 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
          TRANSPORT_RANKS_MAX},
         {OPTION_INT, "comm-timeout", &flags->comm_timeout_s, "SECONDS",
          "how long a rank waits for another inside a step; default 10", 1, 86400},
+        {OPTION_FLAG, "verify-ranks", &flags->verify_ranks, NULL,
+         "debugging: every step, stop if ranks differ in plan, block tables or residual", 0, 0},
     };
     memcpy(entries + count, ranks, sizeof ranks);
     return count + ENGINE_FLAGS_RANK_ENTRIES;
@@ -197,6 +199,7 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
     options->model_folder = folder;
     RETURN_IF_ERROR(resolve_flow(flags->moe_flow, &options->flow));
     options->placement.replicas = flags->expert_replicas;
+    options->verify_ranks = flags->verify_ranks;
     return resolve_placement(flags->expert_placement, options);
 }
 

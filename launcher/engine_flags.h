@@ -12,6 +12,7 @@ struct engine_flags {
     int32_t threads, max_model_len, max_num_batched_tokens;
     int32_t tensor_parallel_size, data_parallel_size, comm_timeout_s, expert_replicas;
     int32_t ranks_per_node;
+    bool verify_ranks;
     bool enable_expert_parallel; /* the default; accepted because people know the name */
     const char *moe_flow, *expert_placement;
 };
@@ -21,7 +22,7 @@ struct engine_flags engine_flags_default(void);
 
 /* How many entries engine_flags_entries writes. */
 #define ENGINE_FLAGS_ENTRIES (11 + SETTINGS_ENTRIES)
-#define ENGINE_FLAGS_RANK_ENTRIES 9
+#define ENGINE_FLAGS_RANK_ENTRIES 10
 
 /* Appends the entries (headings included) to a command's table and returns the new count. */
 int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *entries,

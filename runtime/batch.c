@@ -36,6 +36,12 @@ enum status batch_init(struct batch *batch, int32_t rows, int32_t sequences) {
     return STATUS_OK;
 }
 
+int64_t batch_memory_bytes(int32_t rows, int32_t sequences) {
+    int64_t row =
+        (int64_t)sizeof(int32_t) * (7 + ATTENTION_PATH_MAX) + (int64_t)sizeof(struct attention_row);
+    return rows * row + sequences * (int64_t)(2 * sizeof(void *));
+}
+
 void batch_deinit(struct batch *batch) {
     free(batch->tokens);
     free(batch->paths);

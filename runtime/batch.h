@@ -36,6 +36,9 @@ struct batch {
 enum status batch_init(struct batch *batch, int32_t rows, int32_t sequences);
 void batch_deinit(struct batch *batch);
 
+/* Bytes that batch_init takes. Local. */
+int64_t batch_memory_bytes(int32_t rows, int32_t sequences);
+
 /* Empties the batch. Rows staged in its sequences are not touched: commit or roll those back first.
  * Local. */
 void batch_clear(struct batch *batch);

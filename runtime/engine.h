@@ -108,7 +108,7 @@ struct engine_token {
     const struct sampler_logprobs *logprobs; /* NULL unless sampling.logprobs >= 0 */
 };
 
-/* Callbacks may submit and cancel. Any may be NULL but `token`. */
+/* Callbacks may cancel, not submit. Any may be NULL but `token`. */
 struct engine_listener {
     void (*token)(void *context, const struct engine_token *token);
     /* The request's first rows are planned: it waits no more. */
@@ -141,10 +141,12 @@ int32_t engine_running(const struct engine *engine);
 
 /* Counters since the start, and where things stand. */
 struct engine_stats {
-    int32_t running, waiting;                       /* requests */
-    int64_t steps, rows;                            /* run so far */
-    int64_t prompt_tokens, generation_tokens;       /* computed rows of prompts; produced tokens */
-    int64_t preemptions;                            /* requests that had to give their blocks up */
+    int32_t running, waiting;                 /* requests */
+    int64_t steps, rows;                      /* run so far */
+    int64_t prompt_tokens, generation_tokens; /* computed rows of prompts; produced tokens */
+    int64_t step_ns, forward_ns, sample_ns;   /* spent in steps; of that in forwards, in choosing
+                                                 tokens on this rank */
+    int64_t preemptions;                      /* requests that had to give their blocks up */
     int64_t prefix_query_tokens, prefix_hit_tokens; /* of prompts, and found in the cache */
     int64_t kv_blocks, kv_blocks_used,
         kv_blocks_cached; /* of KV_BLOCK_TOKENS positions, all groups:

@@ -125,6 +125,7 @@ void memory_plan_print(FILE *out, const struct model_memory *memory, int64_t pos
     print_kind(out, "KV cache", memory->kv_bytes);
     print_kind(out, "activations", memory->workspace_bytes);
     print_kind(out, "messages", memory->message_bytes);
+    print_kind(out, "step buffers", memory->step_bytes);
     fprintf(out, "  %-16s %12s of %s available; the KV cache holds %" PRId64 " tokens\n", "total",
             memory_plan_format(memory->total, text, sizeof text),
             memory_plan_format(memory_plan_available(), free_text, sizeof free_text), positions);
@@ -138,14 +139,14 @@ enum status memory_plan_check(const struct model_memory *memory, int64_t positio
         available /= ranks_here;
     memory_plan_format(memory->weights.total, weights, sizeof weights);
     memory_plan_format(memory->kv_bytes, kv, sizeof kv);
-    memory_plan_format(memory->workspace_bytes, rest, sizeof rest);
+    memory_plan_format(memory->workspace_bytes + memory->step_bytes, rest, sizeof rest);
     if (memory->message_bytes > 0)
         snprintf(messages, sizeof messages, ", messages %s",
                  memory_plan_format(memory->message_bytes, text, sizeof text));
     memory_plan_format(memory->total, total, sizeof total);
     memory_plan_format(available, available_text, sizeof available_text);
     LOG_INFO("memory plan: weights %s, KV cache %s (%" PRId64
-             " tokens), activations %s%s; total %s of %s available",
+             " tokens), activations and step buffers %s%s; total %s of %s available",
              weights, kv, positions, rest, messages, total, available_text);
     if (memory->total <= available)
         return STATUS_OK;

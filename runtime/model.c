@@ -231,22 +231,24 @@ static enum status layer_forward(struct model *model, const struct batch *batch,
 }
 
 /* Final norm and the own part of the output matrix, for the wanted rows only. */
-static void logits_forward(struct model *model, const struct batch *batch,
-                           const struct model_observer *observer) {
+void model_logits(struct model *model, const struct batch *batch, int32_t first, int32_t count,
+                  const struct model_observer *observer, const float **logits) {
     struct model_workspace *w = &model->workspace;
     size_t hidden = (size_t)model->spec->hidden;
-    for (int32_t i = 0; i < batch->logit_count; i++)
-        memcpy(w->gathered + (size_t)i * hidden, w->x + (size_t)batch->logit_rows[i] * hidden,
-               hidden * sizeof(float));
-    norm(model, batch->logit_count, w->gathered, model->weights.final_norm);
+    ASSERT(first + count <= batch->logit_count && count <= model->limits.logit_rows);
+    for (int32_t i = 0; i < count; i++)
+        memcpy(w->gathered + (size_t)i * hidden,
+               w->x + (size_t)batch->logit_rows[first + i] * hidden, hidden * sizeof(float));
+    norm(model, count, w->gathered, model->weights.final_norm);
     observe(observer, MODEL_FINAL_NORM, 0, w->normed, model->spec->hidden);
-    struct gemm_args args = {.rows = batch->logit_count,
+    struct gemm_args args = {.rows = count,
                              .x = w->normed_act,
                              .weight = &model->weights.output,
                              .y = w->logits,
                              .y_stride = model->weights.shard.ids};
     if (model->weights.shard.ids > 0)
         model->kernels->ops->gemm(model->kernels, &args);
+    *logits = w->logits;
 }
 
 void model_begin_step(struct model *model, const int32_t *rows_of) {
@@ -262,7 +264,7 @@ void model_begin_step(struct model *model, const int32_t *rows_of) {
 enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
                           const struct model_observer *observer, const float **logits) {
     struct model_workspace *w = &model->workspace;
-    ASSERT(batch->rows <= model->limits.rows && batch->logit_count <= model->limits.logit_rows);
+    ASSERT(batch->rows <= model->limits.rows);
     model->step = w->moe.scope.step = step;
     row_slice_plan(model, batch->rows);
     struct embedding_args embed = {
@@ -271,8 +273,9 @@ enum status model_forward(struct model *model, const struct batch *batch, int64_
     observe(observer, MODEL_EMBEDDING, 0, w->x, model->spec->hidden);
     for (int32_t layer = 0; layer < model->spec->layers; layer++)
         RETURN_IF_ERROR(layer_forward(model, batch, layer, observer));
-    if (batch->logit_count > 0)
-        logits_forward(model, batch, observer);
+    int32_t most = model->limits.logit_rows, wanted = batch->logit_count;
     *logits = w->logits;
+    if (wanted > 0)
+        model_logits(model, batch, 0, wanted < most ? wanted : most, observer, logits);
     return STATUS_OK;
 }

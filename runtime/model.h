@@ -37,7 +37,7 @@ struct model_observer {
 /* Sizes fixed at start. */
 struct model_limits {
     int32_t rows;       /* rows of one forward */
-    int32_t logit_rows; /* rows of one forward whose logits can be wanted */
+    int32_t logit_rows; /* rows whose logits are computed together */
     int32_t positions;  /* longest sequence */
     int32_t kv_blocks;
     bool routing; /* observers see the routing of all rows of a tensor-parallel group; the same on
@@ -79,6 +79,7 @@ struct model_memory {
     struct weight_bytes_by_kind weights;
     int64_t kv_bytes, workspace_bytes;
     int64_t message_bytes; /* the transport's buffers for messages between ranks */
+    int64_t step_bytes;    /* plans, messages, sampling: the engine's, 0 from model_describe */
     int64_t total;
 };
 
@@ -102,13 +103,19 @@ void model_deinit(struct model *model);
 void model_begin_step(struct model *model, const int32_t *rows_of);
 
 /* One forward of all rows of the batch: writes their keys and values into their slots; *logits are
- * the wanted rows', f32 [logit_count][weights.shard.ids], of the ids from weights.shard.first_id on
- * (without tensor parallelism all ids), valid until the next forward. Tokens are in [0,
+ * the first limits.logit_rows wanted rows', f32 [rows][weights.shard.ids], of the ids from
+ * weights.shard.first_id on (without tensor parallelism all ids), valid until the next forward or
+ * model_logits. Tokens are in [0,
  * vocabulary); the batch is within the limits, and the batches of all ranks together are. `step`
  * names the forward in messages. Takes nothing. STATUS_PEER when another rank does not answer.
  * observer may be NULL. The batches of a tensor-parallel group are equal. Collective over the
  * expert-parallel ranks, also those without rows; Local on one. */
 enum status model_forward(struct model *model, const struct batch *batch, int64_t step,
                           const struct model_observer *observer, const float **logits);
+
+/* The same of the wanted rows first .. first + count - 1 of the last forward's batch, count <=
+ * limits.logit_rows. Local. */
+void model_logits(struct model *model, const struct batch *batch, int32_t first, int32_t count,
+                  const struct model_observer *observer, const float **logits);
 
 #endif

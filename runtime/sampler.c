@@ -8,7 +8,10 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
+#include "kernels/ref_sample.h"
 #include "runtime/sampler_noise.h"
+
+#define BLOCK_IDS 256 /* even */
 
 static const struct sampler_best nothing = {.value = 0.0, .id = -1};
 
@@ -37,51 +40,112 @@ void sampler_adjust(const struct sampling_params *params, const struct sampler_s
     }
 }
 
-/* A comparison with NaN is false, so NaN never wins; the first of equals stays. */
+static float greatest_of(const struct sampler_row *row, int32_t first, int32_t count) {
+    float (*greatest)(const float *, int32_t) =
+        row->ops != NULL ? row->ops->greatest : ref_sample_greatest;
+    return greatest(row->logits + first, count);
+}
+
+static int32_t block_end(const struct sampler_row *row, int32_t first) {
+    /* Blocks begin with an even id, so that no pair is torn. */
+    int32_t count = BLOCK_IDS - (row->first_id + first) % 2;
+    return row->count - first < count ? row->count : first + count;
+}
+
+/* NaN is never the greatest; the first of equals wins. */
 static struct sampler_best best_greedy(const struct sampler_row *row) {
     float greatest = -INFINITY;
-    int32_t at = -1;
-    for (int32_t i = 0; i < row->count; i++) {
-        if (row->logits[i] > greatest) {
-            greatest = row->logits[i];
-            at = i;
+    int32_t block = -1;
+    for (int32_t first = 0; first < row->count; first = block_end(row, first)) {
+        float here = greatest_of(row, first, block_end(row, first) - first);
+        if (here > greatest) {
+            greatest = here;
+            block = first;
         }
     }
-    if (at < 0)
+    if (block < 0)
         return nothing;
+    int32_t at = block;
+    while (row->logits[at] != greatest)
+        at++;
     return (struct sampler_best){.value = (double)greatest, .id = row->first_id + at};
 }
 
-/* Ids ascend, so the first of equals is the lower id. Two bounds on the noise keep most ids from
- * costing a Philox block, and almost all from costing two logarithms; neither can skip a winner. */
+/* A noisy search: what is found so far, and the random bits of a block. */
+struct search {
+    const struct sampling_params *params;
+    const struct sampler_row *row;
+    struct sampler_border border;
+    double inverse_temperature, to_beat;
+    struct sampler_best best;
+    double most;        /* the block's greatest tempered logit */
+    uint64_t threshold; /* bits below it do not lift even that one */
+    uint64_t even[BLOCK_IDS / 2 + 1], odd[BLOCK_IDS / 2 + 1];
+};
+
+static void draw_noise(struct search *search, int32_t first_pair, int32_t pairs) {
+    const struct sampler_row *row = search->row;
+    struct noise_args args = {.seed = search->params->seed,
+                              .position = row->position,
+                              .first_pair = first_pair,
+                              .pairs = pairs,
+                              .even = search->even,
+                              .odd = search->odd};
+    if (row->ops != NULL)
+        row->ops->noise(&args);
+    else
+        ref_sample_noise(&args);
+}
+
+/* The exact value of one id, where a bound on its noise does not exclude it. */
+static void try_id(struct search *search, int32_t id, uint64_t bits) {
+    float logit = search->row->logits[id - search->row->first_id];
+    struct sampler_border border = search->border;
+    if (!(logit >= border.value) || (logit == border.value && id > border.id))
+        return;
+    double tempered = (double)logit * search->inverse_temperature;
+    if (tempered + sampler_noise_bound(bits) <= search->to_beat)
+        return;
+    double value = tempered + sampler_noise_gumbel(bits);
+    if (value <= search->to_beat)
+        return;
+    search->to_beat = value;
+    search->best = (struct sampler_best){.value = value, .id = id};
+    search->threshold = sampler_noise_threshold(value - search->most);
+}
+
+static void search_block(struct search *search, int32_t first_id, int32_t end_id) {
+    int32_t first_pair = first_id / 2, pairs = (end_id - 1) / 2 - first_pair + 1;
+    draw_noise(search, first_pair, pairs);
+    search->threshold = sampler_noise_threshold(search->to_beat - search->most);
+    for (int32_t i = 0; i < pairs; i++) {
+        int32_t id = 2 * (first_pair + i);
+        if (search->even[i] >= search->threshold && id >= first_id)
+            try_id(search, id, search->even[i]);
+        if (search->odd[i] >= search->threshold && id + 1 < end_id)
+            try_id(search, id + 1, search->odd[i]);
+    }
+}
+
+/* Ids ascend, so the first of equals is the lower id. Blocks that end below the border, or that
+ * even the greatest noise would not lift, are left out; that can skip no winner. */
 static struct sampler_best best_noisy(const struct sampling_params *params,
                                       struct sampler_border border, const struct sampler_row *row) {
-    const double inverse_temperature = 1.0 / (double)params->temperature;
-    struct sampler_best best = nothing;
-    double to_beat = -(double)INFINITY;
-    int32_t pair = -1;
-    uint64_t bits[2] = {0, 0};
-    for (int32_t i = 0; i < row->count; i++) {
-        float logit = row->logits[i];
-        int32_t id = row->first_id + i;
-        if (!(logit >= border.value) || (logit == border.value && id > border.id))
-            continue;
-        double tempered = (double)logit * inverse_temperature;
-        if (tempered + SAMPLER_NOISE_MAX <= to_beat)
-            continue;
-        if (id / 2 != pair) {
-            pair = id / 2;
-            sampler_noise_pair(params->seed, row->position, pair, bits);
-        }
-        if (tempered + sampler_noise_bound(bits[id & 1]) <= to_beat)
-            continue;
-        double value = tempered + sampler_noise_gumbel(bits[id & 1]);
-        if (value > to_beat) {
-            to_beat = value;
-            best = (struct sampler_best){.value = value, .id = id};
-        }
+    struct search search = {.params = params,
+                            .row = row,
+                            .border = border,
+                            .inverse_temperature = 1.0 / (double)params->temperature,
+                            .to_beat = -(double)INFINITY,
+                            .best = nothing};
+    for (int32_t first = 0, end; first < row->count; first = end) {
+        end = block_end(row, first);
+        float greatest = greatest_of(row, first, end - first);
+        search.most = (double)greatest * search.inverse_temperature;
+        if (greatest > -INFINITY && greatest >= border.value &&
+            search.most + SAMPLER_NOISE_MAX > search.to_beat)
+            search_block(&search, row->first_id + first, row->first_id + end);
     }
-    return best;
+    return search.best;
 }
 
 struct sampler_best sampler_best(const struct sampling_params *params, struct sampler_border border,

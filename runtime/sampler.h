@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "kernels/base/status.h"
+#include "kernels/kernel_ops.h"
 #include "runtime/sampler_state.h"
 #include "runtime/sampler_support.h"
 #include "runtime/sampling_params.h"
@@ -37,6 +38,7 @@ struct sampler_row {
     const float *logits; /* [count], f32, borrowed */
     int32_t first_id, count;
     int64_t position;
+    const struct kernel_ops *ops; /* NULL: the reference; the same choice, only slower */
 };
 
 /* The winner of some ids; id -1 (value ignored): none of them can be chosen. */

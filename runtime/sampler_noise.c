@@ -1,37 +1,19 @@
 /* Counter-based Gumbel noise. sampler.c adds it to the tempered logits and takes the maximum. */
 #include "runtime/sampler_noise.h"
 
+#include "kernels/ref_sample.h"
 #include "runtime/sampler_math.h"
 
-#define PHILOX_ROUNDS 10
 #define LN_2 0x1.62e42fefa39efp-1
 
-void sampler_noise_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
-    uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        uint64_t left = UINT64_C(0xd2511f53) * c0;
-        uint64_t right = UINT64_C(0xcd9e8d57) * c2;
-        c0 = (uint32_t)(right >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)right;
-        c2 = (uint32_t)(left >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)left;
-        k0 += 0x9e3779b9; /* the golden ratio */
-        k1 += 0xbb67ae85; /* sqrt(3) - 1 */
-    }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
-}
-
 void sampler_noise_pair(uint64_t seed, int64_t position, int32_t pair, uint64_t bits[2]) {
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    uint32_t block[4] = {(uint32_t)pair, (uint32_t)position, (uint32_t)((uint64_t)position >> 32),
-                         0};
-    sampler_noise_philox(block, key, block);
-    bits[0] = (uint64_t)block[1] << 32 | block[0];
-    bits[1] = (uint64_t)block[3] << 32 | block[2];
+    struct noise_args args = {.seed = seed,
+                              .position = position,
+                              .first_pair = pair,
+                              .pairs = 1,
+                              .even = bits,
+                              .odd = bits + 1};
+    ref_sample_noise(&args);
 }
 
 double sampler_noise_uniform(uint64_t bits) {
@@ -48,4 +30,14 @@ double sampler_noise_bound(uint64_t bits) {
     uint64_t complement = (UINT64_C(1) << 53) - ((bits >> 12) * 2 + 1); /* (1 - u) 2^53, odd */
     int32_t n = (int32_t)__builtin_clzll(complement) - 10;
     return (double)n * LN_2 + 1e-9;
+}
+
+/* Noise above the gap needs n > gap / ln 2 leading zeros in the bound's sense: 1 - u < 2^(1 - n),
+ * that is, k >= 2^52 - 2^(53 - n). Rounding n down keeps more than needed. */
+uint64_t sampler_noise_threshold(double gap) {
+    double zeros = gap * (1.0 / LN_2) - 1e-6;
+    if (!(zeros >= 2.0))
+        return 0;
+    int32_t n = zeros < 53.0 ? (int32_t)zeros : 53;
+    return ((UINT64_C(1) << 52) - (UINT64_C(1) << (53 - n))) << 12;
 }

@@ -21,6 +21,9 @@ enum start_fact {
     START_ROWS,
     START_TIMEOUT, /* heartbeats come as often as the coordinator's asks for */
     START_REQUESTS,
+    START_KV_TOKENS,
+    START_LOGITS,
+    START_VERIFY,
     START_TENSOR_PARALLEL,
     START_ROUTING,
     START_FLOW,

@@ -1,59 +1,93 @@
 /* The two messages of a step outside the layers. */
 #include "runtime/step_link.h"
 
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 
 #include "kernels/base/check.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "kernels/base/memory.h"
 
-/* What goes before the logits. */
+/* What goes before a payload; the digests follow where they are wanted. */
 struct result_head {
-    int32_t status, rows;
+    int64_t status;
 };
 
-enum status step_link_init(struct step_link *link, const struct rank_group *ranks,
-                           const struct step_plan *plan, int32_t logit_rows, int32_t vocabulary) {
-    size_t size = (size_t)ranks->size, messages = ranks->rank == 0 ? size : 1;
-    *link = (struct step_link){.ranks = ranks,
-                               .plan_capacity = step_plan_bytes_max(plan),
-                               .vocabulary = (size_t)vocabulary};
-    if (size == 1)
-        return STATUS_OK; /* nobody to talk to */
-    link->result_capacity = (int64_t)(sizeof(struct result_head) +
-                                      (size_t)logit_rows * link->vocabulary * sizeof(float));
-    link->members = malloc(sizeof *link->members * size);
-    link->plan_bytes = malloc((size_t)link->plan_capacity);
-    link->results = malloc(messages * (size_t)link->result_capacity);
-    link->into = malloc(sizeof *link->into * size);
-    link->sizes = malloc(sizeof *link->sizes * size);
-    if (!link->members || !link->plan_bytes || !link->results || !link->into || !link->sizes) {
-        LOG_ERROR("ranks: cannot take buffers for plans of %lld and results of %lld bytes",
-                  (long long)link->plan_capacity, (long long)link->result_capacity);
-        step_link_deinit(link);
-        return STATUS_NO_MEMORY;
-    }
-    for (size_t i = 0; i < size; i++) {
-        link->members[i] = (int32_t)i;
-        link->into[i] = link->results + (i < messages ? i : 0) * (size_t)link->result_capacity;
+static int64_t head_bytes(bool verify) {
+    return (int64_t)(sizeof(struct result_head) + (verify ? sizeof(struct step_digests) : 0));
+}
+
+/* Takes everything from an arena, or measures it. One rank alone has a payload and nobody to send
+ * it to. */
+static void lay_out(struct step_link *link, struct arena *arena) {
+    size_t size = (size_t)link->ranks->size, messages = link->ranks->rank == 0 ? size : 1;
+    link->members = arena_take(arena, size * sizeof *link->members);
+    link->into = arena_take(arena, size * sizeof *link->into);
+    link->sizes = arena_take(arena, size * sizeof *link->sizes);
+    link->results = arena_take(arena, messages * (size_t)link->result_capacity);
+    link->plan_bytes = arena_take(arena, size > 1 ? (size_t)link->plan_capacity : 0);
+}
+
+static int64_t longest_message(const struct step_link *link) {
+    return link->result_capacity > link->plan_capacity ? link->result_capacity
+                                                       : link->plan_capacity;
+}
+
+/* Sizes without memory. */
+static enum status describe(const struct step_link_options *options, struct step_link *link) {
+    int64_t results = head_bytes(options->verify) + options->payload_bytes;
+    *link = (struct step_link){.ranks = options->ranks,
+                               .verify = options->verify,
+                               .head_bytes = head_bytes(options->verify),
+                               .plan_capacity = step_plan_bytes_max(&options->plan),
+                               .result_capacity = (results + 7) / 8 * 8};
+    if (options->ranks->size == 1 || longest_message(link) <= INT_MAX)
+        return STATUS_OK;
+    LOG_ERROR(
+        "ranks: expected messages of at most %d bytes, got plans of %lld and results of %lld: "
+        "take fewer --max-num-batched-tokens or --max-num-seqs",
+        INT_MAX, (long long)link->plan_capacity, (long long)link->result_capacity);
+    return STATUS_NO_MEMORY;
+}
+
+enum status step_link_memory_bytes(const struct step_link_options *options, int64_t *bytes,
+                                   int64_t *message_bytes) {
+    struct step_link link;
+    RETURN_IF_ERROR(describe(options, &link));
+    struct arena measure = {0};
+    lay_out(&link, &measure);
+    *bytes = (int64_t)measure.used;
+    *message_bytes = options->ranks->size > 1 ? longest_message(&link) : 0;
+    return STATUS_OK;
+}
+
+enum status step_link_init(struct step_link *link, const struct step_link_options *options) {
+    RETURN_IF_ERROR(describe(options, link));
+    struct arena arena = {0};
+    lay_out(link, &arena);
+    link->region_bytes = arena.used;
+    RETURN_IF_ERROR(memory_acquire("messages of a step", link->region_bytes, &link->region));
+    arena = (struct arena){.base = link->region, .capacity = link->region_bytes};
+    lay_out(link, &arena);
+    const struct rank_group *ranks = options->ranks;
+    int32_t messages = ranks->rank == 0 ? ranks->size : 1;
+    for (int32_t i = 0; i < ranks->size; i++) {
+        link->members[i] = i;
+        link->into[i] = link->results + (i < messages ? i : 0) * link->result_capacity;
     }
     link->world = (struct collective_group){.transport = ranks->transport,
                                             .members = link->members,
                                             .count = ranks->size,
                                             .self = ranks->rank};
     link->spoken_ns = clock_now_ns();
-    return transport_reserve(ranks->transport, link->plan_capacity > link->result_capacity
-                                                   ? link->plan_capacity
-                                                   : link->result_capacity);
+    if (ranks->size == 1)
+        return STATUS_OK; /* there may be no transport */
+    return transport_reserve(ranks->transport, longest_message(link));
 }
 
 void step_link_deinit(struct step_link *link) {
-    free(link->members);
-    free(link->plan_bytes);
-    free(link->results);
-    free(link->into);
-    free(link->sizes);
+    memory_release(link->region, link->region_bytes);
     *link = (struct step_link){0};
 }
 
@@ -108,57 +142,59 @@ enum status step_link_idle(struct step_link *link, int32_t *wait_ms) {
     return STATUS_OK;
 }
 
-/* How many rows of logits the plan asks of a rank: the first of each group answers for it. */
-static int32_t rows_expected(const struct step_link *link, const struct step_plan *plan,
-                             int32_t rank) {
-    int32_t rows = 0;
-    if (rank % link->ranks->tp_size != 0)
-        return 0;
-    for (int32_t i = 0; i < plan->entries; i++)
-        if (plan->entry[i].group == rank / link->ranks->tp_size)
-            rows += step_plan_logit_rows(&plan->entry[i]);
-    return rows;
+char *step_link_payload(const struct step_link *link) {
+    return link->into[link->ranks->rank] + link->head_bytes;
 }
 
-/* Takes rank's message apart. */
-static enum status read_result(const struct step_link *link, const struct transport_scope *scope,
-                               int32_t rank, const struct step_plan *plan, const float **rows,
-                               enum status *agreed) {
+/* Looks at rank's head and digests. */
+static enum status read_head(const struct step_link *link, const struct transport_scope *scope,
+                             int32_t rank, struct step_digests *digests, enum status *agreed) {
     struct result_head head;
-    memcpy(&head, link->into[rank], sizeof head);
-    if (link->sizes[rank] < (int64_t)sizeof head || head.status < 0 ||
-        head.status >= STATUS_COUNT ||
-        (head.status == STATUS_OK && head.rows != rows_expected(link, plan, rank)) ||
-        head.rows < 0 ||
-        link->sizes[rank] !=
-            (int64_t)(sizeof head + (size_t)head.rows * link->vocabulary * sizeof(float)))
+    if (link->sizes[rank] < link->head_bytes)
         return transport_garbled(link->ranks->transport, scope, rank, link->sizes[rank]);
-    if (head.status > (int32_t)*agreed)
+    memcpy(&head, link->into[rank], sizeof head);
+    if (head.status < 0 || head.status >= STATUS_COUNT)
+        return transport_garbled(link->ranks->transport, scope, rank, link->sizes[rank]);
+    if (link->verify)
+        memcpy(digests, link->into[rank] + sizeof head, sizeof *digests);
+    if (head.status > (int64_t)*agreed)
         *agreed = (enum status)head.status;
-    rows[rank] = (const float *)(const void *)(link->into[rank] + sizeof head);
     return STATUS_OK;
 }
 
-enum status step_link_collect(struct step_link *link, const struct step_plan *plan,
-                              enum status mine, const float *logits, int32_t count,
-                              const float **rows, enum status *agreed) {
-    *agreed = mine;
-    if (link->ranks->size == 1) {
-        rows[0] = logits;
-        return STATUS_OK;
+static enum status read_heads(const struct step_link *link, const struct transport_scope *scope,
+                              enum status *agreed) {
+    struct step_verify verify = {.ranks = link->ranks, .step = scope->step};
+    for (int32_t rank = 0; rank < link->ranks->size; rank++) {
+        struct step_digests digests = {0};
+        RETURN_IF_ERROR(read_head(link, scope, rank, &digests, agreed));
+        if (link->verify && step_verify_rank(&verify, rank, &digests) != STATUS_OK &&
+            *agreed == STATUS_OK)
+            *agreed = STATUS_INTERNAL;
     }
-    struct transport_scope scope = {.step = plan->step, .layer = -1, .kind = TRAFFIC_ROWS};
-    int32_t sent = mine == STATUS_OK ? count : 0;
-    struct result_head head = {.status = (int32_t)mine, .rows = sent};
-    size_t bytes = (size_t)sent * link->vocabulary * sizeof(float);
-    char *own = link->into[link->ranks->rank];
-    memcpy(own, &head, sizeof head);
-    if (bytes > 0)
-        memcpy(own + sizeof head, logits, bytes);
-    RETURN_IF_ERROR(collective_gather(&link->world, &scope, own, (int64_t)(sizeof head + bytes),
-                                      (void *const *)link->into, link->result_capacity,
-                                      link->sizes));
-    for (int32_t rank = 0; link->ranks->rank == 0 && rank < link->ranks->size; rank++)
-        RETURN_IF_ERROR(read_result(link, &scope, rank, plan, rows, agreed));
     return STATUS_OK;
+}
+
+enum status step_link_collect(struct step_link *link, const struct step_report *report,
+                              enum status *agreed) {
+    char *own = link->into[link->ranks->rank];
+    int64_t bytes = link->head_bytes + (report->mine == STATUS_OK ? report->bytes : 0);
+    *agreed = report->mine;
+    ASSERT(bytes <= link->result_capacity);
+    link->sizes[link->ranks->rank] = bytes;
+    if (link->ranks->size == 1)
+        return STATUS_OK;
+    struct result_head head = {.status = (int64_t)report->mine};
+    memcpy(own, &head, sizeof head);
+    if (link->verify)
+        memcpy(own + sizeof head, &report->digests, sizeof report->digests);
+    struct transport_scope scope = {.step = report->step, .layer = -1, .kind = TRAFFIC_ROWS};
+    RETURN_IF_ERROR(collective_gather(&link->world, &scope, own, bytes, (void *const *)link->into,
+                                      link->result_capacity, link->sizes));
+    return link->ranks->rank == 0 ? read_heads(link, &scope, agreed) : STATUS_OK;
+}
+
+const char *step_link_received(const struct step_link *link, int32_t rank, int64_t *bytes) {
+    *bytes = link->sizes[rank] - link->head_bytes;
+    return link->into[rank] + link->head_bytes;
 }

@@ -1,14 +1,22 @@
-/* Between the coordinator and the other ranks, twice a step: the plan goes out, row results come
- * back with each rank's status. */
+/* Between the coordinator and the other ranks, twice a step: the plan goes out, each rank's status
+ * and what it found out come back. */
 #ifndef MOEBIUS_RUNTIME_STEP_LINK_H
 #define MOEBIUS_RUNTIME_STEP_LINK_H
 
 #include "comm/collective.h"
 #include "comm/rank_group.h"
 #include "runtime/step_plan.h"
+#include "runtime/step_verify.h"
+
+struct step_link_options {
+    const struct rank_group *ranks; /* borrowed */
+    struct step_limits plan;
+    int64_t payload_bytes; /* of one rank's message, at most */
+    bool verify;           /* ranks send their digests too */
+};
 
 struct step_link {
-    const struct rank_group *ranks; /* borrowed */
+    const struct rank_group *ranks;
     struct collective_group world;
     int32_t *members; /* [size]: 0 .. size - 1 */
     char *plan_bytes;
@@ -16,15 +24,21 @@ struct step_link {
     char *results;  /* coordinator: [size] messages; others: one */
     char **into;    /* [size] */
     int64_t *sizes; /* [size] */
-    int64_t result_capacity;
-    size_t vocabulary;
+    int64_t result_capacity, head_bytes;
+    bool verify;
     int64_t spoken_ns; /* coordinator: when the others last heard of it */
+    void *region;
+    size_t region_bytes;
 };
 
-/* Takes the buffers, the transport's too: plans like `plan`, up to `logit_rows` rows of logits from
- * each rank. STATUS_NO_MEMORY, STATUS_LIMIT (logged). Local. */
-enum status step_link_init(struct step_link *link, const struct rank_group *ranks,
-                           const struct step_plan *plan, int32_t logit_rows, int32_t vocabulary);
+/* Bytes that init takes on this rank, the transport's apart, and of the longest message, for which
+ * it reserves those. STATUS_NO_MEMORY (logged) when that is longer than MPI can say (INT_MAX).
+ * Local. */
+enum status step_link_memory_bytes(const struct step_link_options *options, int64_t *bytes,
+                                   int64_t *message_bytes);
+
+/* Takes the buffers, the transport's too. STATUS_NO_MEMORY, STATUS_LIMIT (logged). Local. */
+enum status step_link_init(struct step_link *link, const struct step_link_options *options);
 void step_link_deinit(struct step_link *link);
 
 /* The coordinator's plan to every rank; the others wait for it asleep, answer the heartbeats that
@@ -37,11 +51,23 @@ enum status step_link_share(struct step_link *link, struct step_plan *plan);
  * STATUS_PEER (logged). Collective with step_link_share. */
 enum status step_link_idle(struct step_link *link, int32_t *wait_ms);
 
-/* This rank's rows of logits and status to the coordinator. There, rows[r] is rank r's logits
- * (valid until the next call) and *agreed the worst status of all. `rows` is unused elsewhere, and
- * *agreed is `mine`. STATUS_PEER. Collective. */
-enum status step_link_collect(struct step_link *link, const struct step_plan *plan,
-                              enum status mine, const float *logits, int32_t count,
-                              const float **rows, enum status *agreed);
+/* Where this rank's payload is to be written, aligned to 8 bytes. Local. */
+char *step_link_payload(const struct step_link *link);
+
+/* This rank's status and payload to the coordinator. There, *agreed is the worst status of all
+ * ranks (elsewhere `mine`), and with `verify` STATUS_INTERNAL (logged: rank, step, what differs)
+ * when the digests of two ranks differ that must not. STATUS_PEER. Collective. */
+struct step_report {
+    int64_t step;
+    enum status mine;
+    int64_t bytes; /* of the payload */
+    struct step_digests digests;
+};
+enum status step_link_collect(struct step_link *link, const struct step_report *report,
+                              enum status *agreed);
+
+/* On the coordinator, what rank `rank` sent; valid until the next step_link_payload is written.
+ * Local. */
+const char *step_link_received(const struct step_link *link, int32_t rank, int64_t *bytes);
 
 #endif

@@ -1,42 +1,62 @@
 /* The message that starts every step on every rank. */
 #include "runtime/step_plan.h"
 
-#include <stdlib.h>
-
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
+#include "kernels/base/memory.h"
 #include "kernels/kv_layout.h"
 #include "runtime/wire.h"
 
-#define HEAD_BYTES_MAX (sizeof(int64_t) + 3 * (size_t)WIRE_NUMBER_BYTES_MAX)
-#define ENTRY_NUMBERS 8 /* of the head of an entry on the wire */
+#define HEAD_BYTES_MAX (sizeof(int64_t) + 4 * (size_t)WIRE_NUMBER_BYTES_MAX)
+#define ENTRY_NUMBERS 10 /* of the head of an entry on the wire */
+
+enum entry_flags {
+    FLAG_CHAIN = 1,
+    FLAG_SAMPLES = 2,
+    FLAG_SENDS = 4,
+    FLAG_LOGITS = 8,
+    FLAGS_ALL = 15
+};
+
+/* Takes everything from an arena, or measures it. */
+static void lay_out(struct step_plan *plan, struct arena *arena) {
+    const struct step_limits *limits = &plan->limits;
+    size_t entries = (size_t)limits->entries, rows = (size_t)limits->rows;
+    plan->entry = arena_take(arena, entries * sizeof *plan->entry);
+    plan->tokens = arena_take(arena, rows * sizeof *plan->tokens);
+    plan->parents = arena_take(arena, rows * sizeof *plan->parents);
+    plan->block = arena_take(arena, (size_t)limits->blocks * sizeof *plan->block);
+    plan->admission = arena_take(arena, entries * sizeof *plan->admission);
+    plan->sampling = arena_take(arena, entries * sizeof *plan->sampling);
+    plan->decoded_history =
+        arena_take(arena, (size_t)limits->history * sizeof *plan->decoded_history);
+}
+
+int64_t step_plan_memory_bytes(const struct step_limits *limits) {
+    struct step_plan plan = {.limits = *limits};
+    struct arena measure = {0};
+    lay_out(&plan, &measure);
+    return (int64_t)measure.used;
+}
 
 enum status step_plan_init(struct step_plan *plan, const struct step_limits *limits) {
-    size_t rows = (size_t)limits->rows, blocks = (size_t)limits->blocks;
     *plan = (struct step_plan){.limits = *limits};
-    plan->entry = malloc(sizeof *plan->entry * (size_t)limits->entries);
-    plan->tokens = malloc(sizeof *plan->tokens * (2 * rows + blocks));
-    if (plan->entry == NULL || plan->tokens == NULL) {
-        LOG_ERROR("plan: cannot take memory for %d sequences, %d rows and %d blocks",
-                  limits->entries, limits->rows, limits->blocks);
-        step_plan_deinit(plan);
-        return STATUS_NO_MEMORY;
-    }
-    plan->parents = plan->tokens + rows;
-    plan->block = plan->parents + rows;
+    size_t bytes = (size_t)step_plan_memory_bytes(limits);
+    RETURN_IF_ERROR(memory_acquire("plan of a step", bytes, &plan->region));
+    struct arena arena = {.base = plan->region, .capacity = bytes};
+    lay_out(plan, &arena);
     return STATUS_OK;
 }
 
 void step_plan_deinit(struct step_plan *plan) {
-    free(plan->entry);
-    free(plan->tokens);
+    memory_release(plan->region, (size_t)step_plan_memory_bytes(&plan->limits));
     *plan = (struct step_plan){0};
 }
 
 void step_plan_clear(struct step_plan *plan, int64_t step) {
     plan->step = step;
-    plan->stop = 0;
-    plan->entries = plan->rows = plan->blocks = 0;
+    plan->stop = plan->more = 0;
+    plan->entries = plan->rows = plan->blocks = plan->admissions = plan->history = 0;
 }
 
 void step_plan_add_chain(struct step_plan *plan, struct step_entry entry, const int32_t *tokens,
@@ -54,11 +74,22 @@ void step_plan_add_chain(struct step_plan *plan, struct step_entry entry, const 
         plan->block[plan->blocks++] = blocks[i];
 }
 
-int64_t step_plan_bytes_max(const struct step_plan *plan) {
-    const struct step_limits *limits = &plan->limits;
+bool step_plan_admits(const struct step_plan *plan, const struct step_admission *admission) {
+    return plan->admissions < plan->limits.entries &&
+           admission->history_count <= plan->limits.history - plan->history;
+}
+
+void step_plan_add_admission(struct step_plan *plan, const struct step_admission *admission) {
+    ASSERT(step_plan_admits(plan, admission));
+    plan->admission[plan->admissions++] = *admission;
+    plan->history += admission->history_count;
+}
+
+int64_t step_plan_bytes_max(const struct step_limits *limits) {
     int64_t numbers = (int64_t)limits->entries * ENTRY_NUMBERS + (int64_t)limits->rows * 2 +
-                      (int64_t)limits->blocks;
-    return (int64_t)HEAD_BYTES_MAX + numbers * WIRE_NUMBER_BYTES_MAX;
+                      (int64_t)limits->blocks + (int64_t)limits->history;
+    return (int64_t)HEAD_BYTES_MAX + numbers * WIRE_NUMBER_BYTES_MAX +
+           limits->entries * step_admission_bytes_max();
 }
 
 /* ---- to the wire ---- */
@@ -72,15 +103,21 @@ static bool is_chain(const struct step_plan *plan, const struct step_entry *entr
 
 static void put_entry(struct wire_writer *writer, const struct step_plan *plan,
                       const struct step_entry *entry) {
-    bool chain = is_chain(plan, entry);
+    bool chain = is_chain(plan, entry), logits = entry->logit_from < entry->rows;
+    wire_put(writer, (chain ? FLAG_CHAIN : 0) | (entry->samples ? FLAG_SAMPLES : 0) |
+                         (entry->sends ? FLAG_SENDS : 0) | (logits ? FLAG_LOGITS : 0));
     wire_put(writer, entry->group);
     wire_put(writer, entry->place);
     wire_put(writer, entry->keep);
     wire_put(writer, entry->rows);
-    wire_put(writer, entry->logits);
     wire_put(writer, entry->table_first);
     wire_put(writer, entry->blocks);
-    wire_put(writer, chain ? 1 : 0);
+    if (logits) {
+        wire_put(writer, entry->rows - 1 - entry->logit_from);
+        wire_put(writer, entry->scores);
+        if (entry->scores > 0)
+            wire_put(writer, entry->next + 1);
+    }
     for (int32_t i = 0; i < entry->rows; i++)
         wire_put(writer, plan->tokens[entry->first_row + i]);
     for (int32_t i = 0; !chain && i < entry->rows; i++)
@@ -93,7 +130,11 @@ int64_t step_plan_encode(const struct step_plan *plan, char *bytes) {
     struct wire_writer writer = {.at = bytes};
     wire_put_bytes(&writer, &plan->step, sizeof plan->step);
     wire_put(&writer, plan->stop);
+    wire_put(&writer, plan->more);
+    wire_put(&writer, plan->admissions);
     wire_put(&writer, plan->entries);
+    for (int32_t i = 0; i < plan->admissions; i++)
+        step_admission_put(&writer, &plan->admission[i]);
     for (int32_t i = 0; i < plan->entries; i++)
         put_entry(&writer, plan, &plan->entry[i]);
     return writer.at - bytes;
@@ -106,17 +147,48 @@ static bool reaches(const struct step_entry *entry) {
     return (int64_t)entry->keep + entry->rows <= table * KV_BLOCK_TOKENS;
 }
 
+static void get_admission(struct wire_reader *reader, struct step_plan *plan) {
+    const struct step_limits *limits = &plan->limits;
+    struct step_admission *admission = &plan->admission[plan->admissions];
+    step_admission_get(reader, limits->vocabulary, limits->history - plan->history,
+                       &plan->sampling[plan->admissions], plan->decoded_history + plan->history,
+                       admission);
+    if (admission->group >= limits->groups || admission->place >= limits->places ||
+        admission->prompt_count > limits->positions)
+        reader->bad = true;
+    plan->admissions++;
+    plan->history += admission->history_count;
+}
+
+/* Which logits an entry wants, and what for. */
+static void get_wishes(struct wire_reader *reader, int32_t vocabulary, struct step_entry *entry) {
+    entry->logit_from = entry->rows - 1 - wire_get_within(reader, 0, entry->rows - 1);
+    int32_t wanted = entry->rows - entry->logit_from;
+    entry->scores = wire_get_within(reader, 0, wanted);
+    if (entry->scores > 0)
+        entry->next = wire_get_within(reader, 0, vocabulary) - 1;
+    if (entry->scores == wanted && (entry->next < 0 || entry->samples))
+        reader->bad = true; /* the last row has nothing behind it */
+}
+
 static void get_entry(struct wire_reader *reader, struct step_plan *plan) {
     const struct step_limits *limits = &plan->limits;
-    struct step_entry entry = {.first_row = plan->rows, .first_block = plan->blocks};
+    struct step_entry entry = {.first_row = plan->rows, .first_block = plan->blocks, .next = -1};
+    int32_t flags = wire_get_within(reader, 0, FLAGS_ALL);
+    bool chain = flags & FLAG_CHAIN;
+    entry.samples = flags & FLAG_SAMPLES;
+    entry.sends = flags & FLAG_SENDS;
     entry.group = wire_get_within(reader, 0, limits->groups - 1);
     entry.place = wire_get_within(reader, 0, limits->places - 1);
     entry.keep = wire_get_within(reader, 0, limits->positions);
     entry.rows = wire_get_within(reader, 0, limits->rows - plan->rows);
-    entry.logits = wire_get_within(reader, 0, STEP_LOGITS_ALL);
     entry.table_first = wire_get_within(reader, 0, limits->kv_blocks);
     entry.blocks = wire_get_within(reader, 0, limits->blocks - plan->blocks);
-    bool chain = wire_get_within(reader, 0, 1) == 1;
+    entry.logit_from = entry.rows;
+    if (flags & FLAG_LOGITS)
+        get_wishes(reader, limits->vocabulary, &entry);
+    else if (entry.samples || entry.sends)
+        reader->bad = true;
     if (!reaches(&entry))
         reader->bad = true;
     for (int32_t i = 0; i < entry.rows && !reader->bad; i++)
@@ -135,7 +207,11 @@ enum status step_plan_decode(struct step_plan *plan, const char *bytes, int64_t 
     step_plan_clear(plan, 0);
     wire_get_bytes(&reader, &plan->step, sizeof plan->step);
     plan->stop = wire_get_within(&reader, 0, 1);
+    plan->more = wire_get_within(&reader, 0, 1);
+    int32_t admissions = wire_get_within(&reader, 0, plan->limits.entries);
     int32_t entries = wire_get_within(&reader, 0, plan->limits.entries);
+    for (int32_t i = 0; i < admissions && !reader.bad; i++)
+        get_admission(&reader, plan);
     for (int32_t i = 0; i < entries && !reader.bad; i++)
         get_entry(&reader, plan);
     if (!reader.bad && reader.at == reader.end)
@@ -148,7 +224,5 @@ enum status step_plan_decode(struct step_plan *plan, const char *bytes, int64_t 
 }
 
 int32_t step_plan_logit_rows(const struct step_entry *entry) {
-    return entry->logits == STEP_LOGITS_ALL                       ? entry->rows
-           : entry->logits == STEP_LOGITS_LAST && entry->rows > 0 ? 1
-                                                                  : 0;
+    return entry->rows - entry->logit_from;
 }

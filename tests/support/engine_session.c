@@ -22,8 +22,8 @@ static void take_token(void *context, const struct engine_token *token) {
         violation(session, "a token, but it does not run", token->request);
         return;
     }
-    if (token->finish == ENGINE_FAILED) {
-        stream->finish = ENGINE_FAILED;
+    if (token->id < 0) {
+        stream->finish = token->finish;
         end_stream(session, token->request);
         return;
     }
@@ -37,6 +37,9 @@ static void take_token(void *context, const struct engine_token *token) {
     }
     stream->logprobs[stream->count] =
         token->logprobs != NULL ? token->logprobs->chosen.logprob : 0.0;
+    for (int32_t i = 0; token->logprobs != NULL && i < token->logprobs->top_count; i++)
+        stream->top[stream->count] += token->logprobs->top[i].logprob + token->logprobs->top[i].id;
+    stream->cached = token->cached;
     stream->ids[stream->count++] = token->id;
     stream->finish = token->finish;
     if (stream->finish == ENGINE_RUNNING && stream->count == stream->cancel_at)
@@ -55,6 +58,18 @@ static void take_logits(void *context, int32_t request, int32_t position, const 
     stream->logit_position = position;
 }
 
+static void take_prompt_logprobs(void *context, int32_t request, int32_t position,
+                                 const struct sampler_logprobs *logprobs) {
+    struct engine_session *session = context;
+    struct engine_stream *stream = session->streams[request];
+    if (position != ++stream->prompt_scored || stream->count > 0 ||
+        position >= ENGINE_SESSION_TOKENS_MAX)
+        violation(session, "a prompt position out of order", request);
+    else
+        stream->prompt_logprobs[position] = logprobs->chosen.logprob + logprobs->rank +
+                                            (logprobs->top_count > 0 ? logprobs->top[0].id : 0);
+}
+
 void engine_session_open(struct engine_session *session, const struct engine_options *options) {
     memset(session, 0, sizeof *session);
     enum status status = options->requests > ENGINE_SESSION_REQUESTS_MAX
@@ -64,8 +79,10 @@ void engine_session_open(struct engine_session *session, const struct engine_opt
         printf("FAILED: engine of %s: %s\n", options->model_folder, status_name(status));
         exit(1);
     }
-    session->listener =
-        (struct engine_listener){.token = take_token, .logits = take_logits, .context = session};
+    session->listener = (struct engine_listener){.token = take_token,
+                                                 .prompt_logprobs = take_prompt_logprobs,
+                                                 .logits = take_logits,
+                                                 .context = session};
 }
 
 void engine_session_close(struct engine_session *session) {

@@ -12,10 +12,14 @@
 struct engine_stream {
     int32_t ids[ENGINE_SESSION_TOKENS_MAX];
     double logprobs[ENGINE_SESSION_TOKENS_MAX]; /* of the chosen ids; 0 where not asked for */
+    double top[ENGINE_SESSION_TOKENS_MAX];      /* sum of the likeliest ids' and their ids */
     int32_t count;
     int32_t prompt_count;
-    int32_t logit_rows;        /* calls of listener.logits */
-    int32_t logit_position;    /* of the last one */
+    double prompt_logprobs[ENGINE_SESSION_TOKENS_MAX]; /* of the prompt's tokens, by position */
+    int32_t prompt_scored;                             /* positions heard, in order from 1 on */
+    int32_t cached;                                    /* of the prompt, from the prefix cache */
+    int32_t logit_rows;                                /* calls of listener.logits */
+    int32_t logit_position;                            /* of the last one */
     enum engine_finish finish; /* ENGINE_RUNNING: not finished, or cancelled */
     int32_t cancel_at;         /* cancelled from inside the listener at this count; 0: never */
     bool ended;                /* finished or cancelled */

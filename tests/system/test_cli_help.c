@@ -83,6 +83,7 @@ static const struct flag_value flag_values[] = {
     {"--expert-replicas", "0", NULL},
     {"--ranks-per-node", "2", NULL},
     {"--comm-timeout", "5", NULL},
+    {"--verify-ranks", NULL, NULL},
     {"--model", "launcher/demo-moe", NULL},
     {"--dtype", "float32", NULL},
     {"--load-format", "dummy", NULL},

@@ -54,7 +54,9 @@ static void set_up(struct idle *idle, int32_t timeout_ms) {
                                        .vocabulary = 16,
                                        .positions = 64};
     demand(idle, step_plan_init(&idle->plan, &limits));
-    demand(idle, step_link_init(&idle->link, &idle->ranks, &idle->plan, 1, 16));
+    const struct step_link_options link = {
+        .ranks = &idle->ranks, .plan = limits, .payload_bytes = 64};
+    demand(idle, step_link_init(&idle->link, &link));
     demand(idle, traffic_create(1, &idle->traffic));
     idle->ranks.transport->traffic = idle->traffic;
 }

@@ -70,15 +70,18 @@ static void lengths(void **state) {
                                                {1, INT32_MAX, POSITIONS - 1},
                                                {POSITIONS - 2, 100, 2},
                                                {POSITIONS - 1, 100, 1}};
-    open_default();
+    struct engine_options chosen = options();
+    chosen.all_logits = true;
+    engine_session_open(&session, &chosen);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct engine_stream stream = {0};
         struct engine_request asked = request(cases[i].max_tokens);
         asked.prompt_count = cases[i].prompt_count;
+        asked.all_logits = true;
         engine_session_run(&session, &asked, &stream);
         assert_int_equal(stream.count, cases[i].expected);
         assert_int_equal(stream.finish, ENGINE_LENGTH);
-        assert_int_equal(stream.logit_rows, stream.count);
+        assert_int_equal(stream.logit_rows, cases[i].prompt_count + stream.count - 1);
         assert_int_equal(stream.logit_position, cases[i].prompt_count + stream.count - 2);
     }
     close_session();
@@ -168,30 +171,53 @@ static void banned_lists(void **state) {
 
 /* ---- admission ---- */
 
+/* Three run, two wait, the sixth is refused; who waits runs when a place is free, and a cancelled
+ * request's handle is free at once. */
 static void a_full_engine(void **state) {
     (void)state;
-    open_default();
-    struct engine_stream streams[4];
-    int32_t handles[4] = {0};
+    struct engine_options chosen = options();
+    chosen.waiting = 2;
+    engine_session_open(&session, &chosen);
+    struct engine_stream streams[7];
+    int32_t handles[7] = {0};
     memset(streams, 0, sizeof streams);
     struct engine_request asked = request(10);
-    for (int32_t i = 0; i < 3; i++)
+    for (int32_t i = 0; i < 5; i++) {
+        if (i == 2) /* no more can wait before some run */
+            assert_int_equal(engine_session_submit(&session, &asked, &streams[5], &handles[5]),
+                             STATUS_LIMIT);
+        if (i == 2 || i == 3)
+            assert_int_equal(engine_session_step(&session), STATUS_OK);
         assert_int_equal(engine_session_submit(&session, &asked, &streams[i], &handles[i]),
                          STATUS_OK);
-    handles[3] = 77;
-    assert_int_equal(engine_session_submit(&session, &asked, &streams[3], &handles[3]),
+    }
+    handles[5] = 77;
+    assert_int_equal(engine_session_submit(&session, &asked, &streams[5], &handles[5]),
                      STATUS_LIMIT);
-    assert_int_equal(handles[3], 77);
-    assert_int_equal(engine_running(session.engine), 3);
-    assert_int_equal(engine_session_step(&session), STATUS_OK);
+    assert_int_equal(handles[5], 77);
+    struct engine_stats stats;
+    engine_stats(session.engine, &stats);
+    assert_int_equal(stats.running, 3);
+    assert_int_equal(stats.waiting, 2);
+    assert_int_equal(engine_running(session.engine), 5);
+    assert_true(stats.kv_blocks_used > 0 && stats.kv_blocks_used < stats.kv_blocks);
     engine_session_cancel(&session, handles[1]);
+    assert_int_equal(engine_running(session.engine), 4);
     assert_int_equal(engine_session_step(&session), STATUS_OK);
-    assert_int_equal(engine_running(session.engine), 2);
-    assert_int_equal(engine_session_submit(&session, &asked, &streams[3], &handles[3]), STATUS_OK);
+    engine_stats(session.engine, &stats);
+    assert_int_equal(stats.running, 3);
+    assert_int_equal(stats.waiting, 1);
+    assert_int_equal(engine_session_submit(&session, &asked, &streams[5], &handles[5]), STATUS_OK);
     run_all();
-    assert_int_equal(streams[1].count, 1);
-    for (int32_t i = 0; i < 4; i += 2)
-        assert_memory_equal(streams[i].ids, streams[3].ids, sizeof(int32_t) * 10);
+    for (int32_t i = 0; i < 6; i++) {
+        if (i == 1)
+            continue;
+        assert_int_equal(streams[i].count, 10);
+        assert_memory_equal(streams[i].ids, streams[0].ids, sizeof(int32_t) * 10);
+    }
+    engine_stats(session.engine, &stats);
+    assert_int_equal(stats.kv_blocks_used, 0);
+    assert_int_equal(stats.running + stats.waiting, 0);
     close_session();
 }
 
@@ -306,13 +332,12 @@ static void decoding_does_not_wait(void **state) {
     assert_int_equal(engine_session_step(&session), STATUS_OK);
     for (int32_t i = 0; i < 2; i++)
         assert_int_equal(engine_session_submit(&session, &prompt, &longer[i], &handle), STATUS_OK);
-    for (int32_t step = 1; step <= 11; step++) {
+    for (int32_t step = 1; step <= 12; step++) {
         assert_int_equal(running.count, step);
-        assert_int_equal(longer[0].count, step > 6); /* 15 rows a step: 80 are through in 6 */
         assert_int_equal(engine_session_step(&session), STATUS_OK);
         assert_in_range(engine_batch(session.engine)->rows, 1, 16);
     }
-    assert_int_equal(longer[1].count, 1); /* 160 rows in 11 steps */
+    assert_int_equal(longer[0].count + longer[1].count, 2); /* 160 rows at 15 a step */
     run_all();
     close_session();
 }
@@ -330,7 +355,7 @@ static void all_logits_are_heard(void **state) {
     asked.all_logits = true;
     assert_int_equal(engine_session_submit(&session, &asked, &all, &handle), STATUS_OK);
     run_all();
-    assert_int_equal(few.logit_rows, 5);
+    assert_int_equal(few.logit_rows, 0);
     assert_int_equal(all.logit_rows, 44);
     assert_int_equal(all.logit_position, 43);
     assert_memory_equal(all.ids, few.ids, sizeof(int32_t) * 5);
@@ -350,6 +375,61 @@ static void nothing_to_do(void **state) {
     assert_int_equal(engine_session_step(&session), STATUS_OK);
     assert_int_equal(engine_running(session.engine), 0);
     assert_int_equal(stream.count, 0);
+    close_session();
+}
+
+/* ---- memory ---- */
+
+/* Every call of our own code comes through here (the linker's --wrap). */
+static int64_t allocations;
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+
+void *__wrap_malloc(size_t bytes) {
+    allocations++;
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes) {
+    allocations++;
+    return __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *memory, size_t bytes) {
+    allocations++;
+    return __real_realloc(memory, bytes);
+}
+
+/* Requests of every kind begin, run and end; nothing is taken in any step. */
+static void steps_take_no_memory(void **state) {
+    (void)state;
+    struct engine_options chosen = options();
+    chosen.all_logits = true;
+    int64_t before = allocations;
+    engine_session_open(&session, &chosen);
+    assert_true(allocations > before); /* the control: they are counted */
+    struct engine_stream streams[3];
+    memset(streams, 0, sizeof streams);
+    for (int32_t i = 0; i < 3; i++) {
+        struct engine_request asked = request(8 + i);
+        int32_t handle;
+        asked.prompt_count = 30;
+        asked.all_logits = i == 1;
+        asked.prompt_logprobs = i == 2;
+        asked.sampling.logprobs = i;
+        asked.sampling.top_p = i == 0 ? 0.9f : 1.0f;
+        asked.sampling.presence_penalty = i == 1 ? 0.5f : 0.0f;
+        assert_int_equal(engine_session_submit(&session, &asked, &streams[i], &handle), STATUS_OK);
+    }
+    before = allocations;
+    run_all();
+    assert_int_equal(allocations, before);
+    assert_int_equal(streams[2].prompt_scored, 29);
     close_session();
 }
 
@@ -462,6 +542,7 @@ int main(void) {
         cmocka_unit_test(decoding_does_not_wait),
         cmocka_unit_test(all_logits_are_heard),
         cmocka_unit_test(nothing_to_do),
+        cmocka_unit_test(steps_take_no_memory),
         cmocka_unit_test(a_failing_request),
         cmocka_unit_test(starts),
     };

@@ -3,6 +3,7 @@
  * within the table's bounds elsewhere), the router and the norms also against double arithmetic
  * written here, and every op's rows against themselves: alone, among others, with 1, 2 and 3
  * threads. Matrix products: test_kernel_gemm.c; attention: test_kernel_attention.c. */
+#include "kernels/ref_sample.h"
 #include "tests/unit/kernel_test.h"
 #include "tests/unit/unit_test.h"
 
@@ -646,6 +647,56 @@ static void exponentials_are_accurate(void **state) {
     }
 }
 
+/* Random bits are the reference's on every instruction set, wherever a run of pairs begins and
+ * ends.
+ */
+static void noise_is_the_same_everywhere(void **state) {
+    (void)state;
+    enum { PAIRS = 133 };
+    for (int isa = -1; kernel_test_next_isa(&isa);) {
+        struct kernels kernels = kernel_test_open(isa, 1);
+        for (int32_t pairs = 0; pairs <= PAIRS; pairs++) {
+            uint64_t want[2][PAIRS + 1], got[2][PAIRS + 1];
+            memset(want, 0x55, sizeof want);
+            memset(got, 0x55, sizeof got);
+            struct noise_args args = {.seed = UINT64_C(0xfedcba9876543210) + (uint64_t)pairs,
+                                      .position = INT64_C(0x123456789) * pairs,
+                                      .first_pair = INT32_MAX / 2 - 7 * pairs,
+                                      .pairs = pairs,
+                                      .even = want[0],
+                                      .odd = want[1]};
+            ref_sample_noise(&args);
+            args.even = got[0];
+            args.odd = got[1];
+            kernels.ops->noise(&args);
+            assert_memory_equal(got, want, sizeof got); /* and nothing behind them is written */
+        }
+        kernels_deinit(&kernels);
+    }
+}
+
+/* The greatest wherever it stands; NaN is nowhere. */
+static void the_greatest_is_found(void **state) {
+    (void)state;
+    enum { MOST = 150 };
+    for (int isa = -1; kernel_test_next_isa(&isa);) {
+        struct kernels kernels = kernel_test_open(isa, 1);
+        for (int32_t count = 0; count <= MOST; count++) {
+            float x[MOST + 1];
+            for (int32_t i = 0; i <= MOST; i++)
+                x[i] = i % 5 == 3 || i >= count ? NAN : -3.0f - kernel_test_noise(9, i);
+            assert_true(kernels.ops->greatest(x, count) == ref_sample_greatest(x, count));
+            for (int32_t at = 0; at < count; at++) {
+                float saved = x[at];
+                x[at] = -1.0f;
+                assert_true(kernels.ops->greatest(x, count) == -1.0f);
+                x[at] = saved;
+            }
+        }
+        kernels_deinit(&kernels);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agree_with_the_reference),
@@ -656,6 +707,8 @@ int main(void) {
         cmocka_unit_test(equal_scores_go_to_the_lower_id),
         cmocka_unit_test(a_router_survives_nan),
         cmocka_unit_test(exponentials_are_accurate),
+        cmocka_unit_test(noise_is_the_same_everywhere),
+        cmocka_unit_test(the_greatest_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

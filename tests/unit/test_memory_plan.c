@@ -58,8 +58,9 @@ static struct model_memory example(void) {
                                               .norms = 600,
                                               .total = 46 * MIB},
                                   .kv_bytes = 7 * MIB,
-                                  .workspace_bytes = 8 * MIB};
-    memory.total = 61 * MIB;
+                                  .workspace_bytes = 8 * MIB,
+                                  .step_bytes = 4 * MIB};
+    memory.total = 65 * MIB;
     return memory;
 }
 
@@ -73,11 +74,12 @@ static void prints_its_kinds(void **state) {
     memory_plan_print(out, &memory, 4096);
     assert_int_equal(fclose(out), 0);
     static const char *const lines[] = {
-        "  embedding             1.0 MiB\n",   "  output                2.0 MiB\n",
-        "  attention             3.0 MiB\n",   "  experts              40.0 MiB\n",
-        "  router                5.0 KiB\n",   "  norms, biases           600 B\n",
-        "  KV cache              7.0 MiB\n",   "  activations           8.0 MiB\n",
-        "  total                61.0 MiB of ", "the KV cache holds 4096 tokens\n"};
+        "  embedding             1.0 MiB\n", "  output                2.0 MiB\n",
+        "  attention             3.0 MiB\n", "  experts              40.0 MiB\n",
+        "  router                5.0 KiB\n", "  norms, biases           600 B\n",
+        "  KV cache              7.0 MiB\n", "  activations           8.0 MiB\n",
+        "  step buffers          4.0 MiB\n", "  total                65.0 MiB of ",
+        "the KV cache holds 4096 tokens\n"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         if (strstr(text, lines[i]) == NULL)
             fail_msg("no \"%s\" in %s", lines[i], text);
@@ -97,12 +99,13 @@ static void fits_or_is_refused(void **state) {
     assert_int_equal(capture_lines(&capture), 1);
     capture_has(&capture, "plan",
                 "weights 46.0 MiB, KV cache 7.0 MiB (4096 tokens), activations "
-                "8.0 MiB; total 61.0 MiB of ");
+                "and step buffers 12.0 MiB; total 65.0 MiB of ");
     memory.message_bytes = 9 << 20; /* of several ranks */
     capture_begin(&capture);
     assert_int_equal(memory_plan_check(&memory, 4096, 1), STATUS_OK);
     capture_end(&capture);
-    capture_has(&capture, "plan of ranks", "activations 8.0 MiB, messages 9.0 MiB; total ");
+    capture_has(&capture, "plan of ranks",
+                "activations and step buffers 12.0 MiB, messages 9.0 MiB; total ");
     memory.total = INT64_MAX / 2;
     capture_begin(&capture);
     status = memory_plan_check(&memory, 4096, 1);

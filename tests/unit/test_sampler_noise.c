@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ref_sample.h"
 #include "runtime/sampler_math.h"
 #include "runtime/sampler_noise.h"
 #include "tests/unit/unit_test.h"
@@ -25,10 +26,10 @@ static void philox_gives_the_published_answers(void **state) {
     };
     for (int i = 0; i < 3; i++) {
         uint32_t out[4];
-        sampler_noise_philox(vectors[i], vectors[i] + 4, out);
+        ref_sample_philox(vectors[i], vectors[i] + 4, out);
         assert_memory_equal(out, vectors[i] + 6, sizeof(out));
         memcpy(out, vectors[i], sizeof(out));
-        sampler_noise_philox(out, vectors[i] + 4, out);
+        ref_sample_philox(out, vectors[i] + 4, out);
         assert_memory_equal(out, vectors[i] + 6, sizeof(out));
     }
 }
@@ -42,7 +43,7 @@ static void pairs_are_philox_blocks_of_seed_and_position(void **state) {
     assert_int_equal(bits[1], UINT64_C(0x9b00dbd8bc57ac4c));
     const uint32_t counter[4] = {7, 5, 3, 0}, key[2] = {0xcafe, 0xbeef};
     uint32_t out[4];
-    sampler_noise_philox(counter, key, out);
+    ref_sample_philox(counter, key, out);
     sampler_noise_pair(UINT64_C(0xbeef0000cafe), INT64_C(0x300000005), 7, bits);
     assert_int_equal(bits[0], (uint64_t)out[1] << 32 | out[0]);
     assert_int_equal(bits[1], (uint64_t)out[3] << 32 | out[2]);
@@ -105,6 +106,20 @@ static void bound_is_above_the_noise_everywhere(void **state) {
         sampler_noise_pair(2, i, 1, bits);
         check_one_noise(bits[0]);
         check_one_noise(bits[1] | ~(UINT64_MAX >> (i % 53)));
+    }
+}
+
+/* Nothing below a threshold has more noise than the gap, and little above has much less. */
+static void thresholds_exclude_no_winner(void **state) {
+    (void)state;
+    assert_int_equal(sampler_noise_threshold(-(double)INFINITY), 0);
+    assert_int_equal(sampler_noise_threshold((double)NAN), 0);
+    for (int32_t i = 0; i < 20000; i++) {
+        double gap = (double)i * 0.002 - 2.0; /* -2 .. 38 */
+        uint64_t threshold = sampler_noise_threshold(gap);
+        assert_true(threshold == 0 || sampler_noise_gumbel(threshold - 1) <= gap);
+        assert_true(threshold == 0 || sampler_noise_bound(threshold - 1) <= gap + 1e-9);
+        assert_true(gap > 36.0 || sampler_noise_gumbel(threshold) > gap - 2.0 || threshold == 0);
     }
 }
 
@@ -191,6 +206,7 @@ static void neighbours_are_independent(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(thresholds_exclude_no_winner),
         cmocka_unit_test(philox_gives_the_published_answers),
         cmocka_unit_test(pairs_are_philox_blocks_of_seed_and_position),
         cmocka_unit_test(log_and_exp_keep_their_bounds),
