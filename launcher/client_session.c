@@ -65,12 +65,12 @@ static enum status read_key(const char *path, char *key, int size) {
 
 static enum status make_tls(struct client_session *session) {
     const struct client_flags *flags = session->flags;
-    if (!flags->tls && flags->ssl_ca_certs == NULL && flags->ssl_certfile == NULL)
-        return STATUS_OK;
     if ((flags->ssl_certfile == NULL) != (flags->ssl_keyfile == NULL)) {
         LOG_ERROR("--ssl-certfile, --ssl-keyfile: expected both or none, got one");
         return STATUS_USAGE;
     }
+    if (!flags->tls && flags->ssl_ca_certs == NULL && flags->ssl_certfile == NULL)
+        return STATUS_OK;
     struct rpc_tls_files files = {.certificate = flags->ssl_certfile,
                                   .key = flags->ssl_keyfile,
                                   .authorities = flags->ssl_ca_certs};

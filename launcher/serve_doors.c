@@ -131,6 +131,14 @@ static void on_signal(void *context, uint32_t events) {
     check_drain(doors, clock_now_ns());
 }
 
+/* Drained by an operator who wants no more of us. */
+static void end_server(void *context) {
+    struct serve_doors *doors = context;
+    if (doors->drain_ns == 0)
+        begin_drain(doors);
+    check_drain(doors, clock_now_ns());
+}
+
 /* ---- making ---- */
 
 static enum status open_http(struct serve_doors *doors) {
@@ -162,7 +170,14 @@ static enum status open_doors(struct serve_doors *doors) {
                                     .api_key_file = flags->api_key_file,
                                     .tls = {.certificate = flags->ssl_certfile,
                                             .key = flags->ssl_keyfile,
-                                            .authorities = flags->ssl_ca_certs}};
+                                            .authorities = flags->ssl_ca_certs},
+                                    .admin = {.ranks = doors->options.ranks,
+                                              .placement = doors->options.placement,
+                                              .accounts = doors->options.accounts,
+                                              .version = MOEBIUS_VERSION,
+                                              .start_ns = doors->options.start_ns,
+                                              .end = end_server,
+                                              .end_context = doors}};
     RETURN_IF_ERROR(rpc_doors_create(&rpc, &doors->rpc));
     return flags->no_http ? STATUS_OK : open_http(doors);
 }

@@ -15,7 +15,11 @@ struct serve_doors_options {
     struct engine_loop *loop;
     struct metrics *metrics;
     struct generation_service *service;
-    int signal_fd; /* SIGINT and SIGTERM, blocked in all threads */
+    const struct rank_group *ranks;
+    const struct placement *placement; /* NULL: one rank, or a dense model */
+    const struct rank_accounts *accounts;
+    int64_t start_ns; /* of the server */
+    int signal_fd;    /* SIGINT and SIGTERM, blocked in all threads */
 };
 
 /* Opens everything that can fail: keys, certificates, ports. STATUS_IO, STATUS_USAGE,

@@ -31,6 +31,7 @@ struct server {
     struct tokenizer *tokenizer;
     struct chat_template *chat;
     struct metrics *metrics;
+    struct rank_accounts *accounts;
     struct engine_loop *loop;
     struct generation_service *service;
     struct serve_doors *doors;
@@ -126,16 +127,30 @@ static enum status start_engine(struct server *server) {
     RETURN_IF_ERROR(serve_memory_choose(flags, options));
     RETURN_IF_ERROR(engine_create(options, &server->engine));
     RETURN_IF_ERROR(traffic_create(engine_spec(server->engine)->layers, &server->traffic));
+    RETURN_IF_ERROR(traffic_count_peers(server->traffic, server->ranks.size));
     server->ranks.transport->traffic = server->traffic;
     return STATUS_OK;
 }
 
-static enum status make_service(struct server *server) {
+static int32_t moe_layers_of(const struct engine *engine) {
+    const struct model_spec *spec = engine_spec(engine);
+    int32_t count = 0;
+    for (int32_t layer = 0; layer < spec->layers; layer++)
+        count += spec->layer[layer].moe ? 1 : 0;
+    return count;
+}
+
+static enum status make_service(struct server *server, int64_t start_ns) {
     const struct serve_flags *flags = server->flags;
     int32_t sequences = flags->max_num_seqs + flags->max_queue;
     RETURN_IF_ERROR(metrics_create(server->ranks.size, &server->metrics));
-    struct engine_loop_options loop = {
-        .engine = server->engine, .metrics = server->metrics, .sequences = sequences};
+    RETURN_IF_ERROR(rank_accounts_create(server->ranks.size, moe_layers_of(server->engine),
+                                         engine_spec(server->engine)->moe.router.experts,
+                                         &server->accounts));
+    struct engine_loop_options loop = {.engine = server->engine,
+                                       .metrics = server->metrics,
+                                       .sequences = sequences,
+                                       .accounts = server->accounts};
     RETURN_IF_ERROR(engine_loop_create(&loop, &server->loop));
     struct generation_service_options service = {
         .loop = server->loop,
@@ -148,13 +163,17 @@ static enum status make_service(struct server *server) {
                    .positions = engine_positions(server->engine),
                    .sequences = sequences,
                    .no_model_defaults = strcmp(flags->generation_config, "none") == 0},
-        .dtype = dtype_name(engine_dtype_used(server->engine)),
+        .dtype = engine_dtype_used(server->engine) == DTYPE_F32 ? "float32" : "bfloat16",
         .step_overdue_ns = flags->step_timeout_s * INT64_C(1000000000)};
     RETURN_IF_ERROR(generation_service_create(&service, &server->service));
     struct serve_doors_options doors = {.flags = flags,
                                         .loop = server->loop,
                                         .metrics = server->metrics,
                                         .service = server->service,
+                                        .ranks = &server->ranks,
+                                        .placement = engine_placement(server->engine),
+                                        .accounts = server->accounts,
+                                        .start_ns = start_ns,
                                         .signal_fd = server->signal_fd};
     return serve_doors_create(&doors, &server->doors);
 }
@@ -180,7 +199,7 @@ static void say_ready(const struct server *server, int64_t start_ns) {
 }
 
 static enum status serve(struct server *server, int64_t start_ns) {
-    RETURN_IF_ERROR(make_service(server));
+    RETURN_IF_ERROR(make_service(server, start_ns));
     RETURN_IF_ERROR(serve_doors_start(server->doors));
     say_ready(server, start_ns);
     enum status status = engine_loop_run(server->loop);
@@ -219,6 +238,7 @@ enum status serve_run(const struct serve_flags *flags) {
     generation_service_destroy(server.service);
     engine_loop_destroy(server.loop);
     metrics_destroy(server.metrics);
+    rank_accounts_destroy(server.accounts);
     traffic_destroy(server.traffic);
     engine_destroy(server.engine);
     tokenizer_destroy(server.tokenizer);

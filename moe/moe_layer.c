@@ -75,6 +75,18 @@ static void run_experts(const struct kernels *kernels, const struct moe_layer *l
     kernels->ops->expert_down(kernels, &down);
 }
 
+/* Adds what each expert computes here to the accounts. `expert_of` [slots]; NULL: slot s is expert
+ * s. */
+static void count_computed(const struct moe_layer *layer, struct moe_workspace *workspace,
+                           const struct expert_rows *rows, const int32_t *expert_of) {
+    if (workspace->computed == NULL)
+        return;
+    int64_t *of_layer = workspace->computed + (int64_t)layer->index * layer->router.experts;
+    for (int32_t slot = 0; slot < rows->experts; slot++)
+        of_layer[expert_of != NULL ? expert_of[slot] : slot] +=
+            rows->offsets[slot + 1] - rows->offsets[slot];
+}
+
 /* All experts here: the plan's sort is all the dispatch there is. */
 static void dispatch_and_run_here(const struct kernels *kernels, const struct moe_layer *layer,
                                   struct moe_workspace *workspace, int32_t rows,
@@ -84,6 +96,7 @@ static void dispatch_and_run_here(const struct kernels *kernels, const struct mo
     struct expert_rows sorted = {.experts = layer->router.experts,
                                  .offsets = workspace->plan.offsets,
                                  .source = workspace->plan.source};
+    count_computed(layer, workspace, &sorted, NULL);
     run_experts(kernels, layer, workspace, &sorted, x_act);
 }
 
@@ -100,6 +113,9 @@ static enum status dispatch_and_run_across(const struct kernels *kernels,
         expert_exchange_dispatch(exchange, &scope, layer->index, rows, workspace->ids, x_act));
     struct expert_rows sorted = {
         .experts = layer->gate_up.groups, .offsets = exchange->offsets, .source = exchange->source};
+    const struct placement_layer *placed = &exchange->ranks->placement->layer[layer->index];
+    count_computed(layer, workspace, &sorted,
+                   placed->expert_of + placed->first_slot[exchange->ranks->transport->rank]);
     run_experts(kernels, layer, workspace, &sorted, exchange->x);
     scope.kind = TRAFFIC_COMBINE;
     RETURN_IF_ERROR(expert_exchange_combine(exchange, &scope, workspace->y));

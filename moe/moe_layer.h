@@ -39,6 +39,7 @@ struct moe_workspace {
     float *shared_gate;              /* [rows] */
     struct expert_exchange exchange; /* of several ranks; ranks NULL: one rank has all experts */
     struct transport_scope scope;    /* step and layer in progress, for messages and accounts */
+    int64_t *computed; /* [MoE layers][experts]: pairs computed on this rank are added; NULL: not */
 };
 
 /* Takes the buffers for up to `rows` rows (of all ranks together) of layers like `layer` from the

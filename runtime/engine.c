@@ -54,6 +54,10 @@ const struct model *engine_model(const struct engine *engine) {
     return &engine->model;
 }
 
+const struct placement *engine_placement(const struct engine *engine) {
+    return engine->placement;
+}
+
 const struct batch *engine_batch(const struct engine *engine) {
     return &engine->executor.batch;
 }
@@ -229,6 +233,10 @@ enum status engine_serve(struct engine *engine, const struct model_observer *obs
         RETURN_IF_ERROR(step_link_share(&engine->link, &engine->plan));
         if (engine->plan.stop)
             return STATUS_OK;
+        if (engine->plan.tell) {
+            RETURN_IF_ERROR(rank_counts_gather(&engine->counts, engine->plan.step, NULL, NULL));
+            continue;
+        }
         step_executor_admit(&engine->executor, &engine->plan);
         if (!engine->plan.more)
             RETURN_IF_ERROR(execute(engine, observer));
@@ -237,6 +245,13 @@ enum status engine_serve(struct engine *engine, const struct model_observer *obs
 
 enum status engine_idle(struct engine *engine, int32_t *wait_ms) {
     return step_link_idle(&engine->link, wait_ms);
+}
+
+enum status engine_gather(struct engine *engine, rank_counts_tell *tell, void *context) {
+    step_plan_clear(&engine->plan, engine->step);
+    engine->plan.tell = 1;
+    RETURN_IF_ERROR(step_link_share(&engine->link, &engine->plan));
+    return rank_counts_gather(&engine->counts, engine->step, tell, context);
 }
 
 enum status engine_stop(struct engine *engine) {

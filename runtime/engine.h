@@ -10,6 +10,7 @@
 #include "kernels/base/status.h"
 #include "moe/placement.h"
 #include "runtime/model.h"
+#include "runtime/rank_counts.h"
 #include "runtime/sampler_logprobs.h"
 #include "runtime/sampling_params.h"
 
@@ -68,6 +69,8 @@ enum dtype engine_dtype_used(const struct engine *engine);
 int32_t engine_positions(const struct engine *engine); /* longest sequence */
 const struct kernels *engine_kernels(const struct engine *engine);
 const struct model *engine_model(const struct engine *engine);
+const struct placement *
+engine_placement(const struct engine *engine); /* NULL: one rank, or dense */
 
 /* One request, in tokens. The prompt is copied. All 0 but the first five: the defaults. */
 struct engine_request {
@@ -160,6 +163,11 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats);
  * STATUS_INTERNAL (logged): ranks are not of one mind. After either the engine can only be
  * destroyed. Collective. */
 enum status engine_step(struct engine *engine, const struct engine_listener *listener);
+
+/* What all ranks have counted since the start (rank_counts.h): `tell` hears of one after the other.
+ * The coordinator calls it, between steps; the others take part from engine_serve. STATUS_PEER.
+ * Collective. */
+enum status engine_gather(struct engine *engine, rank_counts_tell *tell, void *context);
 
 /* The batch of the step in progress, for observers. */
 const struct batch *engine_batch(const struct engine *engine);

@@ -15,9 +15,19 @@ struct loop_place {
     int32_t choice;
 };
 
+#define ASK_NS INT64_C(1000000000) /* how often the ranks are asked for their counters */
+
+/* Sums of all ranks, as the metrics were told last. */
+struct loop_routed {
+    int64_t pairs, local_pairs, tokens, copies;
+};
+
 struct engine_loop {
     struct engine *engine;
     struct metrics *metrics;
+    struct rank_accounts *accounts;
+    struct loop_routed routed;
+    int64_t asked_ns, asked_steps; /* when the ranks were asked last, and behind how many steps */
     struct request_queue queue;
     struct generation_list list;
     int32_t handles;
@@ -48,6 +58,7 @@ enum status engine_loop_create(const struct engine_loop_options *options,
     memset(loop, 0, sizeof *loop);
     loop->engine = options->engine;
     loop->metrics = options->metrics;
+    loop->accounts = options->accounts;
     loop->handles = handles;
     loop->places = places;
     loop->list.event_fd = -1;
@@ -376,6 +387,38 @@ static void tell_metrics(struct engine_loop *loop) {
     *told = now;
 }
 
+/* ---- what the ranks counted ---- */
+
+/* One rank's counters: its own go to its place, the routing of all ranks is added up. */
+static void take_counts(void *context, int32_t rank, const struct rank_counts_view *view) {
+    struct engine_loop *loop = context;
+    metrics_set_rank(loop->metrics, rank, &view->sums->accounts);
+    rank_accounts_set(loop->accounts, rank, view->pairs, view->sent, loop->now_ns);
+    loop->routed.pairs += view->sums->routed_pairs;
+    loop->routed.local_pairs += view->sums->local_pairs;
+    loop->routed.tokens += view->sums->tokens;
+    loop->routed.copies += view->sums->copies;
+}
+
+/* Asks the ranks, at most once a second, and once more when there is nothing left to do: only steps
+ * change what they would say. */
+static enum status ask_ranks(struct engine_loop *loop) {
+    bool is_due = loop->first == NULL || loop->now_ns - loop->asked_ns >= ASK_NS;
+    if (loop->accounts == NULL || loop->asked_steps == loop->told.steps || !is_due)
+        return STATUS_OK;
+    struct loop_routed before = loop->routed;
+    loop->routed = (struct loop_routed){.pairs = 0};
+    loop->asked_ns = loop->now_ns;
+    loop->asked_steps = loop->told.steps;
+    RETURN_IF_ERROR(engine_gather(loop->engine, take_counts, loop));
+    const struct loop_routed *now = &loop->routed;
+    metrics_add(loop->metrics, METRICS_ROUTED_PAIRS, now->pairs - before.pairs);
+    metrics_add(loop->metrics, METRICS_LOCAL_PAIRS, now->local_pairs - before.local_pairs);
+    metrics_add(loop->metrics, METRICS_ROUTED_TOKENS, now->tokens - before.tokens);
+    metrics_add(loop->metrics, METRICS_COPIES, now->copies - before.copies);
+    return STATUS_OK;
+}
+
 static enum status step(struct engine_loop *loop) {
     const struct engine_listener listener = {.token = on_token,
                                              .begun = on_begun,
@@ -411,6 +454,8 @@ static enum status turn(struct engine_loop *loop) {
         status = step(loop);
     hand_out(loop);
     tell_metrics(loop);
+    if (status == STATUS_OK)
+        status = ask_ranks(loop);
     if (status == STATUS_OK && loop->first == NULL)
         status = rest(loop);
     return status;

@@ -7,13 +7,15 @@
 #include "runtime/engine.h"
 #include "runtime/generation.h"
 #include "runtime/metrics.h"
+#include "runtime/rank_accounts.h"
 
 struct engine_loop;
 
 struct engine_loop_options {
-    struct engine *engine;   /* borrowed; the coordinator's */
-    struct metrics *metrics; /* borrowed; step figures go there */
-    int32_t sequences;       /* choices that may run or wait at once */
+    struct engine *engine;          /* borrowed; the coordinator's */
+    struct metrics *metrics;        /* borrowed; step figures go there */
+    int32_t sequences;              /* choices that may run or wait at once */
+    struct rank_accounts *accounts; /* borrowed; NULL: nobody asks the ranks for their counters */
 };
 
 enum engine_loop_state {

@@ -279,6 +279,10 @@ static enum status take_steps(struct engine *engine, const struct engine_options
     RETURN_IF_ERROR(step_plan_init(&engine->plan, &limits));
     RETURN_IF_ERROR(step_executor_init(&engine->executor, &executor));
     RETURN_IF_ERROR(step_link_init(&engine->link, &link));
+    RETURN_IF_ERROR(rank_counts_init(&engine->counts, engine->ranks,
+                                     count_moe_layers(&engine->spec),
+                                     engine->spec.moe.router.experts));
+    engine->model.workspace.moe.computed = engine->counts.pairs;
     return engine->ranks->rank == 0 ? take_requests(engine, options) : STATUS_OK;
 }
 
@@ -316,6 +320,7 @@ void engine_start_undo(struct engine *engine) {
     free(engine->table_length);
     free(engine->results);
     scheduler_destroy(engine->scheduler);
+    rank_counts_deinit(&engine->counts);
     step_link_deinit(&engine->link);
     step_executor_deinit(&engine->executor);
     step_plan_deinit(&engine->plan);

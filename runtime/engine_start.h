@@ -42,6 +42,7 @@ struct engine {
     struct step_plan plan;
     struct step_executor executor;
     struct step_link link;
+    struct rank_counts counts;
     int64_t step;
 
     /* The coordinator's. */

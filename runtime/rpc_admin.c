@@ -21,6 +21,7 @@
 
 struct rpc_admin {
     struct rpc_admin_options options;
+    char mpi[64]; /* its name and version; asked at start, by the thread that may ask */
 };
 
 /* A call that tells something again and again. */
@@ -62,14 +63,14 @@ static Moebius__V1__ServerState state_of(const struct rpc_admin *admin) {
 
 /* ---- server info ---- */
 
-static int32_t local_rank(const struct rank_group *ranks, int32_t rank) {
+static int32_t local_rank(const struct transport *ranks, int32_t rank) {
     int32_t before = 0;
     for (int32_t i = 0; i < rank; i++)
         before += ranks->node_of[i] == ranks->node_of[rank] ? 1 : 0;
     return before;
 }
 
-static bool fill_ranks(const struct rank_group *ranks, struct rpc_arena *arena,
+static bool fill_ranks(const struct transport *ranks, struct rpc_arena *arena,
                        Moebius__V1__GetServerInfoResponse *info) {
     size_t size = (size_t)ranks->size;
     Moebius__V1__RankInfo *rank = rpc_arena_take(arena, size * sizeof *rank);
@@ -91,14 +92,11 @@ static bool fill_ranks(const struct rank_group *ranks, struct rpc_arena *arena,
 
 static void reply_info(struct rpc_admin *admin, struct rpc_call *call) {
     Moebius__V1__GetServerInfoResponse info = MOEBIUS__V1__GET_SERVER_INFO_RESPONSE__INIT;
-    char mpi[64];
-    const char *thread_level;
-    rank_group_describe_mpi(admin->options.ranks, mpi, sizeof mpi, &thread_level);
     info.version = borrow(admin->options.version);
     info.state = state_of(admin);
     info.uptime_us = (uint64_t)(clock_now_ns() - admin->options.start_ns) / 1000;
-    info.mpi = borrow(mpi);
-    if (fill_ranks(admin->options.ranks, rpc_call_arena(call), &info))
+    info.mpi = borrow(admin->mpi);
+    if (fill_ranks(admin->options.ranks->transport, rpc_call_arena(call), &info))
         rpc_message_reply(call, &info.base);
     else
         end_for_memory(call);
@@ -375,6 +373,9 @@ enum status rpc_admin_create(const struct rpc_admin_options *options, struct rpc
         return STATUS_NO_MEMORY;
     }
     created->options = *options;
+    const char *thread_level;
+    if (options->ranks->size > 1)
+        rank_group_describe_mpi(options->ranks, created->mpi, sizeof created->mpi, &thread_level);
     *admin = created;
     return STATUS_OK;
 }

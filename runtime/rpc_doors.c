@@ -16,6 +16,7 @@ struct rpc_doors {
     struct rpc_keys *keys;
     struct rpc_health *health;
     struct rpc_reflection *reflection;
+    struct rpc_admin *admin;
     struct rpc_server *public_server, *admin_server; /* admin: NULL: none */
 };
 
@@ -37,6 +38,15 @@ static enum status open_public(struct rpc_doors *doors, const struct rpc_doors_o
     return rpc_inference_register(options->service, doors->public_server);
 }
 
+static enum status open_admin(struct rpc_doors *doors, const struct rpc_doors_options *options) {
+    struct rpc_admin_options admin = options->admin;
+    admin.loop = options->loop;
+    admin.service = options->service;
+    RETURN_IF_ERROR(rpc_admin_create(&admin, &doors->admin));
+    RETURN_IF_ERROR(make_server(doors, options, options->admin_address, &doors->admin_server));
+    return rpc_admin_register(doors->admin, doors->admin_server);
+}
+
 static enum status open_all(struct rpc_doors *doors, const struct rpc_doors_options *options) {
     if (options->tls.certificate != NULL)
         RETURN_IF_ERROR(rpc_tls_create_server(&options->tls, &doors->tls));
@@ -46,9 +56,7 @@ static enum status open_all(struct rpc_doors *doors, const struct rpc_doors_opti
     RETURN_IF_ERROR(rpc_reflection_create(moebius_proto_descriptor_set,
                                           moebius_proto_descriptor_set_size, &doors->reflection));
     RETURN_IF_ERROR(open_public(doors, options));
-    if (options->admin_address == NULL)
-        return STATUS_OK;
-    return make_server(doors, options, options->admin_address, &doors->admin_server);
+    return options->admin_address != NULL ? open_admin(doors, options) : STATUS_OK;
 }
 
 enum status rpc_doors_create(const struct rpc_doors_options *options, struct rpc_doors **out) {
@@ -71,6 +79,7 @@ void rpc_doors_destroy(struct rpc_doors *doors) {
         return;
     rpc_server_destroy(doors->admin_server);
     rpc_server_destroy(doors->public_server);
+    rpc_admin_destroy(doors->admin);
     rpc_reflection_destroy(doors->reflection);
     rpc_health_destroy(doors->health);
     rpc_keys_destroy(doors->keys);

@@ -1,11 +1,13 @@
 /* All gRPC doors of a server, assembled: the public port with inference, health and reflection, and
- * the admin address with health and reflection. All functions belong to the loop's thread. */
+ * the admin address with administration, health and reflection. All functions belong to the loop's
+ * thread. */
 #ifndef MOEBIUS_RUNTIME_RPC_DOORS_H
 #define MOEBIUS_RUNTIME_RPC_DOORS_H
 
 #include <stdbool.h>
 
 #include "runtime/generation_service.h"
+#include "runtime/rpc_admin.h"
 #include "runtime/rpc_loop.h"
 #include "runtime/rpc_tls.h"
 
@@ -18,6 +20,7 @@ struct rpc_doors_options {
     const char *admin_address;          /* NULL: no admin door */
     const char *api_key_file;           /* NULL: no token asked for */
     struct rpc_tls_files tls;           /* certificate NULL: cleartext */
+    struct rpc_admin_options admin;     /* of the admin door; loop and service are filled in */
 };
 
 /* Listens. STATUS_USAGE, STATUS_IO, STATUS_BAD_CONFIG, STATUS_NO_MEMORY (logged). Local. */

@@ -158,6 +158,7 @@ bool rpc_stats_load(const struct rank_accounts *accounts, int32_t first, int32_t
 bool rpc_stats_traffic(const struct rank_accounts *accounts, const struct rank_group *ranks,
                        bool by_node, struct rpc_arena *arena,
                        Moebius__V1__GetTrafficResponse *response) {
+    const int32_t *node_of = ranks->transport->node_of;
     int32_t size = by_node ? ranks->node_count : ranks->size;
     size_t cells = (size_t)size * (size_t)size;
     response->dispatch_bytes = rpc_arena_take(arena, cells * sizeof *response->dispatch_bytes);
@@ -169,8 +170,8 @@ bool rpc_stats_traffic(const struct rank_accounts *accounts, const struct rank_g
     for (int32_t from = 0; from < ranks->size; from++) {
         for (int32_t to = 0; to < ranks->size; to++) {
             struct traffic_peer sent = rank_accounts_sent(accounts, from, to);
-            int32_t row = by_node ? ranks->node_of[from] : from;
-            int32_t cell = row * size + (by_node ? ranks->node_of[to] : to);
+            int32_t row = by_node ? node_of[from] : from;
+            int32_t cell = row * size + (by_node ? node_of[to] : to);
             response->dispatch_bytes[cell] += (uint64_t)sent.dispatch_bytes;
             response->combine_bytes[cell] += (uint64_t)sent.combine_bytes;
             response->messages[cell] += (uint64_t)sent.messages;

@@ -55,7 +55,7 @@ void step_plan_deinit(struct step_plan *plan) {
 
 void step_plan_clear(struct step_plan *plan, int64_t step) {
     plan->step = step;
-    plan->stop = plan->more = 0;
+    plan->stop = plan->tell = plan->more = 0;
     plan->entries = plan->rows = plan->blocks = plan->admissions = plan->history = 0;
 }
 
@@ -130,6 +130,7 @@ int64_t step_plan_encode(const struct step_plan *plan, char *bytes) {
     struct wire_writer writer = {.at = bytes};
     wire_put_bytes(&writer, &plan->step, sizeof plan->step);
     wire_put(&writer, plan->stop);
+    wire_put(&writer, plan->tell);
     wire_put(&writer, plan->more);
     wire_put(&writer, plan->admissions);
     wire_put(&writer, plan->entries);
@@ -207,6 +208,7 @@ enum status step_plan_decode(struct step_plan *plan, const char *bytes, int64_t 
     step_plan_clear(plan, 0);
     wire_get_bytes(&reader, &plan->step, sizeof plan->step);
     plan->stop = wire_get_within(&reader, 0, 1);
+    plan->tell = wire_get_within(&reader, 0, 1);
     plan->more = wire_get_within(&reader, 0, 1);
     int32_t admissions = wire_get_within(&reader, 0, plan->limits.entries);
     int32_t entries = wire_get_within(&reader, 0, plan->limits.entries);

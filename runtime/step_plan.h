@@ -47,6 +47,7 @@ struct step_plan {
     struct step_limits limits;
     int64_t step;
     int32_t stop; /* 1: no more steps follow, nothing runs */
+    int32_t tell; /* 1: nothing runs, all ranks tell their counters (rank_counts.h) */
     int32_t more; /* 1: only admissions; the same step's next plan follows, nothing runs yet */
     int32_t entries, rows, blocks, admissions, history;
     struct step_entry *entry;         /* [entries] */

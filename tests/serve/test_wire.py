@@ -1,0 +1,392 @@
+"""Every method of both services over the wire, each field of an answer, every kind of refusal; the clients in the
+binary against the same server. Usage: as serve_client.py says, with an optional number of ranks."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import grpc
+from serve_client import Answer, Server, in_background, make_request, pb  # first: it knows where the stubs are
+
+from moebius.v1 import admin_pb2 as admin
+
+CODE = grpc.StatusCode
+PROMPT = "It was a cold evening, and the old man"
+
+
+def call(channel, service, method, request, answer, timeout=20):
+    stub = channel.unary_unary(f"/moebius.v1.{service}/{method}", request_serializer=type(request).SerializeToString,
+                               response_deserializer=answer.FromString)
+    return stub(request, timeout=timeout)
+
+
+def infer(server, method, request, answer):
+    return call(server.channel, "Inference", method, request, answer)
+
+
+def refusal(function, *arguments):
+    try:
+        function(*arguments)
+    except grpc.RpcError as error:
+        return error.code(), error.details(), dict(error.trailing_metadata() or [])
+    return CODE.OK, "", {}
+
+
+def generate(server, request):
+    return infer(server, "Generate", request, pb.GenerateResponse)
+
+
+# ---- Inference ----
+
+def check_whole_is_the_stream(server):
+    request = make_request(tokens=24, seed=3, temperature=0.8)
+    request.n = 3
+    request.output.logprobs = request.output.timings = request.output.echo = request.output.prompt_logprobs = True
+    request.output.top_logprobs = 2
+    whole = generate(server, request)
+    assert whole.request_id and len(whole.choices) == 3
+    chunks = list(server.stream(request))
+    assert chunks[0].request_id and not any(chunk.request_id for chunk in chunks[1:])
+    assert len(chunks[0].prompt_token_ids) == len(chunks[0].prompt_logprobs) == whole.usage.prompt_tokens
+    assert (chunks[0].prompt_logprobs[0].rank, chunks[0].prompt_logprobs[0].logprob) == (0, 0)
+    assert list(chunks[0].prompt_logprobs) == list(whole.choices[0].prompt_logprobs)
+    assert chunks[-1].timings.total_us >= chunks[-1].timings.first_token_us > 0 and whole.timings.total_us > 0
+    for index, choice in enumerate(whole.choices):
+        mine = [chunk for chunk in chunks if chunk.index == index]
+        assert choice.index == index and len(mine) > 5
+        assert "".join(chunk.text for chunk in mine) == choice.text and choice.text.startswith(PROMPT)
+        assert [i for chunk in mine for i in chunk.token_ids] == list(choice.token_ids)
+        assert [p for chunk in mine for p in chunk.logprobs] == list(choice.logprobs)
+        assert len(choice.logprobs) == len(choice.token_ids) == choice.usage.completion_tokens == 24
+        for token, logprob in zip(choice.token_ids, choice.logprobs):
+            assert logprob.token_id == token and logprob.rank >= 1 and len(logprob.top_ids) == 2
+            assert logprob.logprob <= logprob.top_logprobs[0] + 1e-6 and logprob.token
+        assert mine[-1].finish_reason == choice.finish_reason == pb.FINISH_REASON_LENGTH
+        assert mine[-1].seed == choice.seed
+    assert whole.choices[0].seed == 3
+    assert len({choice.text for choice in whole.choices}) == 3
+    assert whole.usage.completion_tokens == 72
+    # A choice's seed gives it again alone.
+    alone = make_request(tokens=24, seed=whole.choices[2].seed, temperature=0.8)
+    assert list(generate(server, alone).choices[0].token_ids) == list(whole.choices[2].token_ids)
+
+
+def check_prompts_and_stops(server):
+    ids = infer(server, "Tokenize", pb.TokenizeRequest(text=PROMPT, add_special_tokens=True, pieces=True),
+                pb.TokenizeResponse)
+    assert b"".join(ids.pieces).endswith(b"man") and len(ids.pieces) == len(ids.ids)
+    back = infer(server, "Detokenize", pb.DetokenizeRequest(ids=ids.ids), pb.DetokenizeResponse)
+    assert back.text == PROMPT and back.raw.endswith(b"man")
+    by_text = make_request(tokens=16, temperature=0)
+    by_ids = make_request(tokens=16, temperature=0)
+    by_ids.tokens.ids.extend(ids.ids)
+    first = generate(server, by_text).choices[0]
+    assert list(generate(server, by_ids).choices[0].token_ids) == list(first.token_ids)
+    chat = pb.GenerateRequest()
+    chat.chat.messages.add(role="user", content="How many legs have two cows?")
+    chat.sampling.temperature = 0
+    chat.stop.max_new_tokens = 8
+    assert generate(server, chat).choices[0].text
+    by_text.output.no_text = True
+    assert not generate(server, by_text).choices[0].text
+    # A stop string in the middle of the greedy text, and a stop token.
+    middle = first.text[5:9]
+    stops = make_request(tokens=16, temperature=0)
+    stops.stop.stop.append(middle)
+    stopped = generate(server, stops).choices[0]
+    assert stopped.finish_reason == pb.FINISH_REASON_STOP_SEQUENCE and stopped.matched_stop == middle
+    assert stopped.text == first.text[:first.text.index(middle)]
+    at_token = make_request(tokens=16, temperature=0)
+    at_token.stop.stop_token_ids.append(first.token_ids[4])
+    ended = generate(server, at_token).choices[0]
+    assert ended.finish_reason == pb.FINISH_REASON_STOP_TOKEN and ended.matched_token_id == first.token_ids[4]
+    biased = make_request(tokens=4, temperature=0)
+    biased.sampling.logit_bias[first.token_ids[0]] = -100
+    assert generate(server, biased).choices[0].token_ids[0] != first.token_ids[0]
+
+
+def check_info(server, ranks):
+    info = infer(server, "GetModelInfo", pb.GetModelInfoRequest(), pb.GetModelInfoResponse)
+    assert (info.model, info.experts, info.dtype) == ("demo-moe", 32, "bfloat16"), info
+    assert info.vocab_size > 1000 and info.max_context == 512 and len(info.moe_layers) == info.layers, info
+    assert infer(server, "GetModelInfo", pb.GetModelInfoRequest(model="demo-moe"),
+                 pb.GetModelInfoResponse) == info
+    assert server.is_serving() and int(server.ready[2]) == ranks
+
+
+def check_refusals(server):
+    def of(change, **sampling):
+        request = make_request(tokens=4, **sampling)
+        change(request)
+        streamed = Answer(server.stream(request))
+        code, details, _ = refusal(generate, server, request)
+        assert (streamed.code, streamed.details) == (code, details), (streamed.details, details)
+        assert "\n" not in details and len(details) > 10
+        return code, details
+
+    def nothing(request):
+        pass
+
+    cases = [(lambda r: r.ClearField("text"), CODE.INVALID_ARGUMENT, "prompt: expected one of"),
+             (lambda r: r.tokens.ids.append(1 << 20), CODE.INVALID_ARGUMENT, "expected an id"),
+             (lambda r: r.stop.stop.append(""), CODE.INVALID_ARGUMENT, "stop.stop[0]"),
+             (lambda r: setattr(r, "n", 65), CODE.INVALID_ARGUMENT, "n: expected at most 64"),
+             (lambda r: setattr(r, "model", "other"), CODE.NOT_FOUND, "model"),
+             (lambda r: setattr(r, "adapter_id", "lora"), CODE.UNIMPLEMENTED, "adapter_id"),
+             (lambda r: setattr(r.sampling, "json_object", True), CODE.UNIMPLEMENTED, "sampling.guided"),
+             (lambda r: setattr(r.output, "routed_experts", True), CODE.UNIMPLEMENTED, "routed_experts"),
+             (lambda r: setattr(r.stop, "max_new_tokens", 4000), CODE.INVALID_ARGUMENT, "512")]
+    for change, code, said in cases:
+        got = of(change)
+        assert got[0] == code and said in got[1], (got, said)
+    assert of(nothing, top_p=1.5)[0] == CODE.INVALID_ARGUMENT
+    assert of(nothing, temperature=float("nan"))[0] == CODE.INVALID_ARGUMENT
+    raw = server.channel.unary_unary("/moebius.v1.Inference/Generate")
+    assert refusal(raw, b"\x1a\x02\xff\xfe")[0] == CODE.INVALID_ARGUMENT  # text that is not UTF-8
+    assert refusal(raw, b"\x1a\x7f")[0] == CODE.INVALID_ARGUMENT          # no message
+    assert refusal(raw, b"\x2a\x80\x80\x80\x01" + b"\x0a\x00" * (1 << 20))[0] == CODE.RESOURCE_EXHAUSTED
+    nowhere = server.channel.unary_unary("/moebius.v1.Inference/Nowhere")
+    assert refusal(nowhere, b"")[0] == CODE.UNIMPLEMENTED
+
+
+def long_request(request_id=""):
+    request = make_request(tokens=480)
+    request.stop.ignore_eos = True
+    request.request_id = request_id
+    return request
+
+
+def check_cancel_deadline_abort(server):
+    late = refusal(lambda: list(server.stream(long_request(), timeout=0.02)))
+    assert late[0] == CODE.DEADLINE_EXCEEDED, late
+    limited = long_request()
+    limited.stop.time_limit_ms = 20
+    assert generate(server, limited).choices[0].finish_reason == pb.FINISH_REASON_TIME_LIMIT
+    thread, box = in_background(server, long_request("to-abort"))
+    for _ in range(200):
+        aborted = infer(server, "Abort", pb.AbortRequest(request_ids=["to-abort", "nobody"]), pb.AbortResponse)
+        if aborted.aborted:
+            break
+    thread.join()
+    assert aborted.aborted == 1 and box[0].finish == {0: pb.FINISH_REASON_ABORTED}, box[0].whole()
+    held = server.stream(long_request("held"))
+    next(held)
+    code, details, _ = refusal(generate, server, long_request("held"))
+    assert code in (CODE.INVALID_ARGUMENT, CODE.ALREADY_EXISTS) and "held" in details
+    held.cancel()
+
+
+# ---- Admin ----
+
+def check_admin(server, channel, ranks):
+    def ask(method, request, answer):
+        return call(channel, "Admin", method, request, answer)
+
+    info = ask("GetServerInfo", admin.GetServerInfoRequest(), admin.GetServerInfoResponse)
+    assert info.version and info.state == admin.SERVER_STATE_SERVING and len(info.ranks) == ranks
+    assert [(rank.rank, rank.local_rank) for rank in info.ranks] == [(i, i) for i in range(ranks)]
+    assert info.ranks[0].role == "coordinator" and info.ranks[0].host
+    settle(ask)
+    before = ask("GetStats", admin.GetStatsRequest(per_rank=True), admin.GetStatsResponse)
+    load = ask("GetExpertLoad", admin.GetExpertLoadRequest(by_rank=True), admin.GetExpertLoadResponse)
+    generate(server, make_request(tokens=30, temperature=0))
+    settle(ask)
+    after = ask("GetStats", admin.GetStatsRequest(per_rank=True), admin.GetStatsResponse)
+    more = ask("GetExpertLoad", admin.GetExpertLoadRequest(by_rank=True), admin.GetExpertLoadResponse)
+    assert after.generated_tokens - before.generated_tokens == 30 and after.finished == before.finished + 1
+    assert after.steps > before.steps and sum(after.step_us.counts) == after.steps
+    assert len(after.ranks) == ranks and after.kv_blocks_total > 0 and after.running == 0
+    check_load(before, load, after, more, ranks)
+    check_placement_and_traffic(ask, more, ranks)
+    for request in (admin.GetExpertLoadRequest(reset=True), admin.GetExpertLoadRequest(decode_only=True)):
+        assert refusal(ask, "GetExpertLoad", request, admin.GetExpertLoadResponse)[0] == CODE.UNIMPLEMENTED
+    assert refusal(ask, "GetPlacement", admin.GetPlacementRequest(first_layer=99),
+                   admin.Placement)[0] == CODE.INVALID_ARGUMENT
+    watch = channel.unary_stream("/moebius.v1.Admin/WatchStats",
+                                 request_serializer=admin.GetStatsRequest.SerializeToString,
+                                 response_deserializer=admin.GetStatsResponse.FromString)
+    begun, stats = time.monotonic(), watch(admin.GetStatsRequest(interval_ms=200), timeout=20)
+    assert [next(stats).steps for _ in range(4)] and 0.5 < time.monotonic() - begun < 5
+    stats.cancel()
+    assert refusal(lambda: list(watch(admin.GetStatsRequest(interval_ms=5)))) [0] == CODE.INVALID_ARGUMENT
+    reload = channel.unary_stream("/moebius.v1.Admin/ReloadPlan")
+    assert refusal(lambda: list(reload(b"")))[0] == CODE.UNIMPLEMENTED
+    public = server.channel.unary_unary("/moebius.v1.Admin/GetServerInfo")
+    assert refusal(public, b"")[0] == CODE.UNIMPLEMENTED  # not on the public door
+
+
+def settle(ask):
+    """Waits until nothing runs and the ranks have told their last counters."""
+    last = None
+    for _ in range(200):
+        stats = ask("GetStats", admin.GetStatsRequest(), admin.GetStatsResponse)
+        if stats.running == 0 and stats.waiting == 0 and stats.steps == last:
+            return
+        last = stats.steps
+        time.sleep(0.1)
+    raise AssertionError("it does not come to rest")
+
+
+def check_load(before, load, after, more, ranks):
+    """Each computed position has top_k experts in each layer: the counters add up, by expert and by rank."""
+    computed = [sum(new.tokens) - sum(old.tokens) for new, old in zip(more.layers, load.layers)]
+    assert len(computed) > 1 and len(set(computed)) == 1 and computed[0] > 29, computed
+    for layer in more.layers:
+        assert len(layer.tokens) == 32 and len(layer.tokens_by_rank) == ranks
+        assert sum(layer.tokens_by_rank) == sum(layer.tokens) and layer.dropped == 0
+        assert abs(layer.imbalance - max(layer.tokens_by_rank) * ranks / sum(layer.tokens)) < 1e-9
+    pairs = [sum(layer.tokens_by_rank[rank] for layer in more.layers) for rank in range(ranks)]
+    assert [rank.expert_pairs for rank in after.ranks] == pairs
+    assert more.window_us > load.window_us
+
+
+def check_placement_and_traffic(ask, load, ranks):
+    placement = ask("GetPlacement", admin.GetPlacementRequest(), admin.Placement)
+    assert (placement.ranks, placement.nodes, len(placement.layers)) == (ranks, 1, len(load.layers))
+    for layer, counted in zip(placement.layers, load.layers):
+        assert sorted(layer.physical_to_logical) == list(range(32))
+        by_rank = [0] * ranks
+        for expert, rank in zip(layer.physical_to_logical, layer.physical_rank):
+            by_rank[rank] += counted.tokens[expert]
+        assert by_rank == list(counted.tokens_by_rank)
+    one = ask("GetPlacement", admin.GetPlacementRequest(first_layer=1, layers=1), admin.Placement)
+    assert list(one.layers) == [placement.layers[1]]
+    traffic = ask("GetTraffic", admin.GetTrafficRequest(), admin.GetTrafficResponse)
+    assert traffic.size == ranks and len(traffic.dispatch_bytes) == ranks * ranks
+    assert all(traffic.messages[i * ranks + i] == 0 for i in range(ranks))
+    assert (sum(traffic.dispatch_bytes) > 0 and sum(traffic.combine_bytes) > 0) == (ranks > 1)
+    nodes = ask("GetTraffic", admin.GetTrafficRequest(by_node=True), admin.GetTrafficResponse)
+    assert nodes.size == 1 and nodes.dispatch_bytes[0] == sum(traffic.dispatch_bytes)
+
+
+def check_drain(server, channel):
+    drain = channel.unary_stream("/moebius.v1.Admin/Drain", request_serializer=admin.DrainRequest.SerializeToString,
+                                 response_deserializer=admin.DrainProgress.FromString)
+    held = server.stream(long_request())
+    next(held)
+    progress = drain(admin.DrainRequest(timeout_ms=1), timeout=20)
+    assert next(progress).state in (admin.SERVER_STATE_DRAINING, admin.SERVER_STATE_DRAINED)
+    code, details, _ = refusal(generate, server, make_request())
+    assert code == CODE.UNAVAILABLE, (code, details)
+    rest = list(progress)
+    assert not rest or rest[-1].state == admin.SERVER_STATE_DRAINED
+    last = [chunk.finish_reason for chunk in held][-1]
+    assert last in (pb.FINISH_REASON_ABORTED, pb.FINISH_REASON_LENGTH)
+    state = call(channel, "Admin", "Resume", admin.ResumeRequest(), admin.GetServerInfoResponse).state
+    assert state == admin.SERVER_STATE_SERVING and generate(server, make_request(tokens=2)).choices
+    list(drain(admin.DrainRequest(exit_when_done=True), timeout=20))
+    assert server.wait() == 0
+
+
+# ---- the clients in the binary ----
+
+def client(server, *arguments, feed=None):
+    command = [os.environ["MOEBIUS"], *arguments, "--server", server.ready[1]]
+    return subprocess.run(command, input=feed, capture_output=True, text=True, timeout=60, check=False)
+
+
+def check_complete(server):
+    wanted = generate(server, make_request(tokens=12, temperature=0)).choices[0]
+    ran = client(server, "complete", PROMPT, "--max-tokens", "12", "--temperature", "0")
+    assert (ran.returncode, ran.stdout) == (0, wanted.text + "\n"), ran
+    told = client(server, "complete", PROMPT, "--max-tokens=12", "--temperature=0", "--json", "--n=2", "--logprobs=0")
+    answer = json.loads(told.stdout)
+    assert answer["choices"][0]["token_ids"] == list(wanted.token_ids) and len(answer["choices"]) == 2
+    assert len(answer["choices"][0]["logprobs"]) == 12 and answer["choices"][1]["finish_reason"] == "length"
+    ids = " ".join(str(i) for i in infer(server, "Tokenize", pb.TokenizeRequest(text=PROMPT, add_special_tokens=True),
+                                         pb.TokenizeResponse).ids)
+    assert client(server, "complete", "--token-ids", ids, "--max-tokens=12", "--temperature=0").stdout == ran.stdout
+    assert client(server, "complete", "--file", "-", "--max-tokens=12", "--temperature=0",
+                  feed=PROMPT).stdout == ran.stdout
+    for arguments, code in ((["--model=other"], 7), (["--top-p=0"], 7), (["--timeout=0"], 2), (["--ssl-keyfile=x"], 2)):
+        refused = client(server, "complete", "x", *arguments)
+        assert refused.returncode == code and refused.stderr.count("\n") == 1 and not refused.stdout, refused
+    gone = client(server, "complete", "x", "--server=127.0.0.1:1")
+    assert gone.returncode == 0  # the later --server stands: this one answers
+
+
+def check_nobody_there(server):
+    for arguments in (["complete", "x"], ["chat"]):
+        ran = subprocess.run([os.environ["MOEBIUS"], *arguments, "--server", "127.0.0.1:1"], input="x\n", text=True,
+                             capture_output=True, timeout=60, check=False)
+        assert ran.returncode == 13 and ran.stderr.count("\n") == 1 and "127.0.0.1:1" in ran.stderr, ran
+
+
+def check_chat(server):
+    lines = "How many legs have two cows?\n\nAnd three?\n"
+    ran = client(server, "chat", "--temperature=0", "--max-tokens=12", "--json", feed=lines)
+    turns = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.returncode == 0 and len(turns) == 2 and turns[1]["prompt_tokens"] > turns[0]["prompt_tokens"], ran
+    request = pb.GenerateRequest()
+    for role, content in (("user", "How many legs have two cows?"), ("assistant", turns[0]["content"]),
+                          ("user", "And three?")):
+        request.chat.messages.add(role=role, content=content)
+    request.sampling.temperature = 0
+    request.stop.max_new_tokens = 12
+    assert generate(server, request).choices[0].text == turns[1]["content"]
+
+
+def check_interrupt(server, channel):
+    """Ctrl-C: the server hears of it and drops the request; the exit code says so."""
+    process = subprocess.Popen([os.environ["MOEBIUS"], "complete", PROMPT, "--max-tokens", "480", "--ignore-eos",
+                                "--server", server.ready[1], "--request-id", "interrupted"], stdout=subprocess.PIPE)
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) in (130, 0)  # 0: the answer was there before the signal
+    process.stdout.close()
+    settle(lambda *arguments: call(channel, "Admin", *arguments))
+
+
+# ---- keys ----
+
+def check_keys():
+    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
+        keys.write("# ours\nfirst-key\nsecond-key\n")
+        keys.flush()
+        with Server("--api-key-file", keys.name, "--max-model-len", "512") as server:
+            assert refusal(generate, server, make_request(tokens=2))[0] == CODE.UNAUTHENTICATED
+            stub = server.channel.unary_unary("/moebius.v1.Inference/Generate",
+                                              request_serializer=pb.GenerateRequest.SerializeToString)
+            assert stub(make_request(tokens=2), metadata=[("authorization", "Bearer second-key")])
+            assert client(server, "complete", "x").returncode == 15
+            assert client(server, "complete", "x", "--max-tokens=2", "--api-key-file", keys.name).returncode == 0
+
+
+def check_full_queue():
+    with Server("--max-num-seqs", "1", "--max-queue", "1", "--max-model-len", "512") as server:
+        stub = server.channel.unary_unary("/moebius.v1.Inference/Generate",
+                                          request_serializer=pb.GenerateRequest.SerializeToString)
+        calls = [stub.future(long_request(), timeout=60) for _ in range(16)]
+        codes = [one.code() for one in calls]
+        refused = [one for one in calls if one.code() == CODE.RESOURCE_EXHAUSTED]
+        assert refused and codes.count(CODE.OK) + len(refused) == 16, codes
+        assert all(int(dict(one.trailing_metadata())["retry-after-ms"]) > 0 for one in refused)
+
+
+def main():
+    ranks = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    with tempfile.TemporaryDirectory() as folder:
+        door = f"unix:{folder}/admin"
+        with Server("--admin-address", door, "--max-model-len", "512", ranks=ranks) as server, \
+                grpc.insecure_channel(door) as channel:
+            check_whole_is_the_stream(server)
+            check_prompts_and_stops(server)
+            check_info(server, ranks)
+            check_refusals(server)
+            check_cancel_deadline_abort(server)
+            check_admin(server, channel, ranks)
+            check_complete(server)
+            check_nobody_there(server)
+            check_chat(server)
+            check_interrupt(server, channel)
+            check_drain(server, channel)
+    if ranks == 1:
+        check_keys()
+        check_full_queue()
+
+
+if __name__ == "__main__":
+    main()
