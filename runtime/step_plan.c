@@ -7,7 +7,7 @@
 #include "kernels/kv_layout.h"
 #include "runtime/wire.h"
 
-#define HEAD_BYTES_MAX (sizeof(int64_t) + 4 * (size_t)WIRE_NUMBER_BYTES_MAX)
+#define HEAD_BYTES_MAX (sizeof(int64_t) + 5 * (size_t)WIRE_NUMBER_BYTES_MAX)
 #define ENTRY_NUMBERS 10 /* of the head of an entry on the wire */
 
 enum entry_flags {
