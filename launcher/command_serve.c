@@ -74,6 +74,7 @@ enum status command_serve(int argc, char **argv) {
                                 .max_queue = 1024,
                                 .shutdown_timeout_s = 30,
                                 .step_timeout_s = 5};
+    flags.engine.announces_all = true;
     struct option_entry entries[SERVE_ENTRIES + ENGINE_FLAGS_ENTRIES + ENGINE_FLAGS_RANK_ENTRIES];
     struct option_command command = {
         .name = "serve",

@@ -216,7 +216,7 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
         level == LOG_LEVEL_INFO)
         level = LOG_LEVEL_WARN; /* the coordinator tells the life of the job */
     log_setup(level, ranks->rank);
-    settings_announce(&flags->settings, false);
+    settings_announce(&flags->settings, flags->announces_all);
     RETURN_IF_ERROR(settings_agree(&flags->settings, ranks));
     options->ranks = ranks;
     if (flags->threads == 0) { /* ranks of one machine share the CPUs that they may use */

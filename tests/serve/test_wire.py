@@ -308,7 +308,17 @@ def check_complete(server):
     assert gone.returncode == 0  # the later --server stands: this one answers
 
 
-def check_nobody_there(server):
+def check_example(server):
+    """launcher/examples/complete.py, as it stands there."""
+    environment = dict(os.environ, PYTHONPATH=os.environ["SERVE_STUBS"])
+    ran = subprocess.run(["/usr/bin/python3", "launcher/examples/complete.py", server.ready[1], PROMPT], text=True,
+                         capture_output=True, timeout=60, check=False, env=environment)
+    request = make_request(tokens=40, temperature=0.7, seed=1)
+    assert ran.returncode == 0 and ran.stdout.startswith(PROMPT + generate(server, request).choices[0].text), ran
+    assert "40 tokens]" in ran.stdout
+
+
+def check_nobody_there():
     for arguments in (["complete", "x"], ["chat"]):
         ran = subprocess.run([os.environ["MOEBIUS"], *arguments, "--server", "127.0.0.1:1"], input="x\n", text=True,
                              capture_output=True, timeout=60, check=False)
@@ -379,7 +389,8 @@ def main():
             check_cancel_deadline_abort(server)
             check_admin(server, channel, ranks)
             check_complete(server)
-            check_nobody_there(server)
+            check_example(server)
+            check_nobody_there()
             check_chat(server)
             check_interrupt(server, channel)
             check_drain(server, channel)
