@@ -14,7 +14,7 @@
 
 static enum status start_alone(struct rank_group *group) {
     RETURN_IF_ERROR(transport_self_create(&group->transport));
-    group->size = group->node_count = group->node_size = 1;
+    group->size = group->node_count = group->node_size = group->lane_size = 1;
     return STATUS_OK;
 }
 
@@ -31,7 +31,19 @@ static void number_nodes(struct rank_group *group) {
         if (group->node_of[rank] != group->node)
             continue;
         group->node_rank += rank < group->rank ? 1 : 0;
-        group->node_size++;
+        group->node_members[group->node_size++] = rank;
+    }
+}
+
+/* The ranks of this node that hold the same part of every tensor-parallel tensor. */
+static void number_lane(struct rank_group *group) {
+    group->lane_rank = group->lane_size = 0;
+    for (int32_t i = 0; i < group->node_size; i++) {
+        int32_t rank = group->node_members[i];
+        if (rank % group->tp_size != group->tp_rank)
+            continue;
+        group->lane_rank += rank < group->rank ? 1 : 0;
+        group->lane_members[group->lane_size++] = rank;
     }
 }
 
@@ -49,7 +61,9 @@ static enum status start_with_mpi(int32_t timeout_ms, struct rank_group *group) 
     }
     group->node_of = calloc((size_t)size, sizeof *group->node_of);
     group->host_of = calloc((size_t)size, sizeof *group->host_of);
-    if (group->node_of == NULL || group->host_of == NULL) {
+    group->node_members = calloc((size_t)size, sizeof *group->node_members);
+    group->lane_members = calloc((size_t)size, sizeof *group->lane_members);
+    if (!group->node_of || !group->host_of || !group->node_members || !group->lane_members) {
         LOG_ERROR("ranks: cannot take the table of %d ranks", size);
         return STATUS_NO_MEMORY;
     }
@@ -102,6 +116,8 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     group->tp_rank = group->rank % tp;
     group->dp_rank = group->rank / tp;
     group->tp_first = group->dp_rank * tp;
+    if (group->node_members != NULL)
+        number_lane(group);
     return STATUS_OK;
 }
 
@@ -142,6 +158,8 @@ void rank_group_finish(struct rank_group *group) {
     bool with_mpi = group->node_of != NULL;
     if (group->transport != NULL)
         group->transport->ops->destroy(group->transport);
+    free(group->node_members);
+    free(group->lane_members);
     free(group->node_of);
     free(group->host_of);
     *group = (struct rank_group){0};

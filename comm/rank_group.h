@@ -18,6 +18,9 @@ struct rank_group {
     int32_t tp_first;             /* world rank of the group's first member: dp_rank * tp_size */
     int32_t node, node_count;     /* the node this rank is on, numbered by lowest rank */
     int32_t node_rank, node_size; /* among the ranks of this node */
+    int32_t lane_rank, lane_size; /* among those of them with the same tp_rank */
+    int32_t *node_members;        /* [node_size]: world ranks */
+    int32_t *lane_members;        /* [lane_size] */
     int32_t *node_of;             /* [size]; NULL: one rank without MPI */
     char (*host_of)[64];          /* [size] */
     struct transport *transport;  /* of the world */

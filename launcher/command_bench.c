@@ -1,6 +1,8 @@
-/* moebius bench latency: prefill (ppN) and decode (tgN) of one sequence, as tokens a second and as
- * shares of what this machine can do, measured in the same run: the multiply-add peak of the
- * kernels for prefill, read bandwidth over the bytes that a token must touch for decode. */
+/* moebius bench latency: prefill (ppN) and decode (tgN), as tokens a second and as shares of what
+ * this machine can do, measured in the same run: the multiply-add peak of the kernels for prefill,
+ * read bandwidth over the bytes that a token must touch for decode. Many sequences share experts,
+ * and ranks share machines: then there is no such limit, but the coordinator's time spent waiting
+ * for other ranks is told. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,13 +14,14 @@
 #include "kernels/probe.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
+#include "launcher/job.h"
 #include "runtime/json_writer.h"
 
 #define REPETITIONS_MAX 100
 
 struct bench_flags {
     struct engine_flags engine;
-    int32_t prompt, generated, repetitions;
+    int32_t prompt, generated, batch, repetitions;
     bool json;
 };
 
@@ -29,7 +32,16 @@ struct bench_row {
     double seconds[REPETITIONS_MAX];
     double rate, rate_sd; /* tokens a second */
     double work;          /* a second: flop (prefill) or bytes (decode) */
-    double limit;         /* of this machine, the same unit */
+    double limit;         /* of this machine, the same unit; 0: none is known */
+    double waiting;       /* share of the time that the coordinator waited for other ranks */
+};
+
+/* One command on all ranks. */
+struct bench_job {
+    const struct bench_flags *flags;
+    struct rank_group ranks;
+    struct traffic *traffic;
+    struct engine *engine;
 };
 
 /* ---- what a token costs ---- */
@@ -75,17 +87,29 @@ static double prefill_flop(const struct engine *engine, double tokens) {
 
 struct run_clock {
     int64_t last_ns;
+    int64_t tokens;
 };
 
-static void ignore_token(void *context, const struct engine_token *token) {
+static void count_token(void *context, const struct engine_token *token) {
+    struct run_clock *run_clock = context;
     (void)token;
-    ((struct run_clock *)context)->last_ns = clock_now_ns();
+    run_clock->last_ns = clock_now_ns();
+    run_clock->tokens++;
 }
 
-/* Prefills `prompt` tokens and generates `generated`; tells the seconds up to the first token and
- * from there to the last. */
-static enum status run_once(struct engine *engine, int32_t prompt, int32_t generated,
+static enum status submit_all(struct engine *engine, const struct engine_request *request,
+                              int32_t batch) {
+    int32_t handle;
+    for (int32_t i = 0; i < batch; i++)
+        RETURN_IF_ERROR(engine_submit(engine, request, &handle));
+    return STATUS_OK;
+}
+
+/* Prefills `prompt` tokens of each sequence and generates `generated`; tells the seconds up to the
+ * last sequence's first token and from there to the last token. */
+static enum status run_once(const struct bench_job *job, int32_t prompt, int32_t generated,
                             double *prefill_seconds, double *decode_seconds) {
+    struct engine *engine = job->engine;
     int32_t *tokens = malloc(sizeof *tokens * (size_t)prompt);
     if (tokens == NULL)
         return STATUS_NO_MEMORY;
@@ -96,21 +120,30 @@ static enum status run_once(struct engine *engine, int32_t prompt, int32_t gener
                                      .sampling = sampling_params_default(),
                                      .max_tokens = generated,
                                      .ignore_eos = true};
-    int32_t handle;
-    enum status status = engine_submit(engine, &request, &handle);
+    enum status status = submit_all(engine, &request, job->flags->batch);
     free(tokens);
     RETURN_IF_ERROR(status);
     struct run_clock run_clock = {0};
-    struct engine_listener listener = {.token = ignore_token, .context = &run_clock};
+    struct engine_listener listener = {.token = count_token, .context = &run_clock};
     int64_t start = clock_now_ns(), first = 0;
     while (engine_running(engine) > 0) {
         RETURN_IF_ERROR(engine_step(engine, &listener));
-        if (first == 0 && run_clock.last_ns != 0)
+        if (first == 0 && run_clock.tokens >= job->flags->batch)
             first = run_clock.last_ns;
     }
     *prefill_seconds = (double)(first - start) * 1e-9;
     *decode_seconds = (double)(run_clock.last_ns - first) * 1e-9;
     return STATUS_OK;
+}
+
+/* Nanoseconds that the coordinator has waited so far. */
+static int64_t waited_ns(const struct bench_job *job) {
+    return job->traffic->wait_ns + job->traffic->transfer_ns;
+}
+
+/* Whether a limit of the machine means anything. */
+static bool is_alone(const struct bench_job *job) {
+    return job->ranks.size == 1 && job->flags->batch == 1;
 }
 
 /* Mean and standard deviation of the rates of the repetitions. */
@@ -128,20 +161,39 @@ static void summarise(struct bench_row *row, int32_t repetitions, double work_pe
     row->work = work_per_run * repetitions / seconds;
 }
 
-static enum status bench_prefill(struct engine *engine, const struct bench_flags *flags,
-                                 struct bench_row *row) {
-    *row = (struct bench_row){.tokens = flags->prompt};
-    snprintf(row->test, sizeof row->test, "pp%d", flags->prompt);
-    double before, after;
-    RETURN_IF_ERROR(probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine), &before));
-    for (int32_t i = -1; i < flags->repetitions; i++) { /* the first run warms up */
-        double prefill, decode;
-        RETURN_IF_ERROR(run_once(engine, flags->prompt, 1, &prefill, &decode));
-        row->seconds[i < 0 ? 0 : i] = prefill;
+/* All repetitions of one row; the first run warms up. `prefill`: the first part of a run counts,
+ * else the second. */
+static enum status repeat(const struct bench_job *job, bool prefill, struct bench_row *row) {
+    const struct bench_flags *flags = job->flags;
+    int64_t start_ns = 0, waited_before = 0;
+    for (int32_t i = -1; i < flags->repetitions; i++) {
+        double seconds[2];
+        RETURN_IF_ERROR(prefill ? run_once(job, flags->prompt, 1, &seconds[0], &seconds[1])
+                                : run_once(job, 1, flags->generated + 1, &seconds[0], &seconds[1]));
+        row->seconds[i < 0 ? 0 : i] = seconds[prefill ? 0 : 1];
+        if (i < 0) {
+            start_ns = clock_now_ns();
+            waited_before = waited_ns(job);
+        }
     }
-    RETURN_IF_ERROR(probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine), &after));
+    row->waiting = (double)(waited_ns(job) - waited_before) / (double)(clock_now_ns() - start_ns);
+    return STATUS_OK;
+}
+
+static enum status bench_prefill(const struct bench_job *job, struct bench_row *row) {
+    const struct bench_flags *flags = job->flags;
+    const struct engine *engine = job->engine;
+    *row = (struct bench_row){.tokens = flags->prompt * flags->batch};
+    snprintf(row->test, sizeof row->test, "pp%d", flags->prompt);
+    double before = 0.0, after = 0.0;
+    if (is_alone(job))
+        RETURN_IF_ERROR(
+            probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine), &before));
+    RETURN_IF_ERROR(repeat(job, true, row));
+    if (is_alone(job))
+        RETURN_IF_ERROR(probe_gemm_peak(engine_kernels(engine), engine_dtype_used(engine), &after));
     row->limit = before > after ? before : after;
-    summarise(row, flags->repetitions, prefill_flop(engine, flags->prompt));
+    summarise(row, flags->repetitions, prefill_flop(engine, flags->prompt) * flags->batch);
     return STATUS_OK;
 }
 
@@ -210,48 +262,59 @@ static enum status read_bandwidth(const struct engine *engine, double *bytes_per
     return status;
 }
 
-static enum status bench_decode(struct engine *engine, const struct bench_flags *flags,
-                                struct bench_row *row) {
-    *row = (struct bench_row){.tokens = flags->generated};
+static enum status bench_decode(const struct bench_job *job, struct bench_row *row) {
+    const struct bench_flags *flags = job->flags;
+    *row = (struct bench_row){.tokens = flags->generated * flags->batch};
     snprintf(row->test, sizeof row->test, "tg%d", flags->generated);
-    double touched = bytes_touched(engine, flags->generated / 2.0);
-    double before, after;
-    RETURN_IF_ERROR(read_bandwidth(engine, &before));
-    for (int32_t i = -1; i < flags->repetitions; i++) {
-        double prefill, decode;
-        RETURN_IF_ERROR(run_once(engine, 1, flags->generated + 1, &prefill, &decode));
-        row->seconds[i < 0 ? 0 : i] = decode;
-    }
-    RETURN_IF_ERROR(read_bandwidth(engine, &after));
+    double before = 0.0, after = 0.0;
+    if (is_alone(job))
+        RETURN_IF_ERROR(read_bandwidth(job->engine, &before));
+    RETURN_IF_ERROR(repeat(job, false, row));
+    if (is_alone(job))
+        RETURN_IF_ERROR(read_bandwidth(job->engine, &after));
     row->limit = before > after ? before : after;
-    summarise(row, flags->repetitions, touched * flags->generated);
+    double touched = bytes_touched(job->engine, flags->generated / 2.0);
+    summarise(row, flags->repetitions, touched * flags->generated * flags->batch);
     return STATUS_OK;
 }
 
 /* ---- output ---- */
 
-static void print_table(const struct engine *engine, const struct bench_row *rows, int32_t count) {
+/* The last column: how far from the limit, or what ranks cost. */
+static void print_share(const struct bench_job *job, const struct bench_row *row) {
+    if (row->limit > 0.0)
+        printf("%.0f %% of %.1f %s |\n", 100.0 * row->work / row->limit, row->limit * 1e-9,
+               row->test[0] == 'p' ? "GFLOP/s multiply-add peak" : "GB/s read bandwidth");
+    else if (job->ranks.size > 1)
+        printf("%.0f %% waiting for other ranks |\n", 100.0 * row->waiting);
+    else
+        printf("- |\n");
+}
+
+static void print_table(const struct bench_job *job, const struct bench_row *rows, int32_t count) {
+    const struct engine *engine = job->engine;
     const struct kernels *kernels = engine_kernels(engine);
-    printf("| model | type | isa | threads | test | tokens/s | of this machine |\n");
-    printf("|---|---|---|---|---|---|---|\n");
+    printf("| model | type | isa | ranks | threads | sequences | test | tokens/s | of this machine "
+           "|\n|---|---|---|---|---|---|---|---|---|\n");
     for (int32_t i = 0; i < count; i++) {
-        bool prefill = rows[i].test[0] == 'p';
-        printf("| %s | %s | %s | %d | %s | %.2f ± %.2f | %.0f %% of %.1f %s |\n",
-               engine_spec(engine)->family, dtype_name(engine_dtype_used(engine)),
-               cpu_isa_name(kernels->isa), thread_pool_threads(kernels->pool), rows[i].test,
-               rows[i].rate, rows[i].rate_sd, 100.0 * rows[i].work / rows[i].limit,
-               rows[i].limit * 1e-9, prefill ? "GFLOP/s multiply-add peak" : "GB/s read bandwidth");
+        printf("| %s | %s | %s | %d | %d | %d | %s | %.2f ± %.2f | ", engine_spec(engine)->family,
+               dtype_name(engine_dtype_used(engine)), cpu_isa_name(kernels->isa), job->ranks.size,
+               thread_pool_threads(kernels->pool), job->flags->batch, rows[i].test, rows[i].rate,
+               rows[i].rate_sd);
+        print_share(job, &rows[i]);
     }
 }
 
-static void print_json(const struct engine *engine, const struct bench_row *rows, int32_t count,
-                       int32_t repetitions) {
+static void print_json(const struct bench_job *job, const struct bench_row *rows, int32_t count) {
+    const struct engine *engine = job->engine;
     struct json_writer json = {.out = stdout};
     json_writer_begin_object(&json, NULL);
     json_writer_text(&json, "family", engine_spec(engine)->family);
     json_writer_text(&json, "dtype", dtype_name(engine_dtype_used(engine)));
     json_writer_text(&json, "isa", cpu_isa_name(engine_kernels(engine)->isa));
     json_writer_integer(&json, "threads", thread_pool_threads(engine_kernels(engine)->pool));
+    json_writer_integer(&json, "ranks", job->ranks.size);
+    json_writer_integer(&json, "sequences", job->flags->batch);
     json_writer_integer(&json, "weight_bytes", engine_model(engine)->weights.bytes.total);
     json_writer_begin_array(&json, "rows");
     for (int32_t i = 0; i < count; i++) {
@@ -262,10 +325,13 @@ static void print_json(const struct engine *engine, const struct bench_row *rows
         json_writer_number(&json, "tokens_per_second_sd", rows[i].rate_sd);
         json_writer_text(&json, "unit", rows[i].test[0] == 'p' ? "flop/s" : "bytes/s");
         json_writer_number(&json, "reached", rows[i].work);
-        json_writer_number(&json, "machine", rows[i].limit);
-        json_writer_number(&json, "share", rows[i].work / rows[i].limit);
+        if (rows[i].limit > 0.0) {
+            json_writer_number(&json, "machine", rows[i].limit);
+            json_writer_number(&json, "share", rows[i].work / rows[i].limit);
+        }
+        json_writer_number(&json, "waiting", rows[i].waiting);
         json_writer_begin_array(&json, "seconds");
-        for (int32_t r = 0; r < repetitions; r++)
+        for (int32_t r = 0; r < job->flags->repetitions; r++)
             json_writer_number(&json, NULL, rows[i].seconds[r]);
         json_writer_end_array(&json);
         json_writer_end_object(&json);
@@ -275,28 +341,41 @@ static void print_json(const struct engine *engine, const struct bench_row *rows
     printf("\n");
 }
 
-static enum status bench_latency(const struct bench_flags *flags,
-                                 const struct engine_options *options) {
-    struct engine *engine;
-    RETURN_IF_ERROR(engine_create(options, &engine));
+static enum status measure(const struct bench_job *job) {
+    const struct bench_flags *flags = job->flags;
     struct bench_row rows[2];
     int32_t count = 0;
-    enum status status = STATUS_OK;
     if (flags->prompt > 0)
-        status = bench_prefill(engine, flags, &rows[count++]);
-    if (status == STATUS_OK && flags->generated > 0)
-        status = bench_decode(engine, flags, &rows[count++]);
-    if (status == STATUS_OK) {
-        if (flags->json)
-            print_json(engine, rows, count, flags->repetitions);
-        else
-            print_table(engine, rows, count);
-    }
-    engine_destroy(engine);
+        RETURN_IF_ERROR(bench_prefill(job, &rows[count++]));
+    if (flags->generated > 0)
+        RETURN_IF_ERROR(bench_decode(job, &rows[count++]));
+    if (flags->json)
+        print_json(job, rows, count);
+    else
+        print_table(job, rows, count);
+    return engine_stop(job->engine);
+}
+
+static enum status bench_ranks(struct bench_job *job, struct engine_options *options) {
+    RETURN_IF_ERROR(engine_flags_join(&job->flags->engine, options, &job->ranks));
+    RETURN_IF_ERROR(engine_create(options, &job->engine));
+    RETURN_IF_ERROR(traffic_create(engine_spec(job->engine)->layers, &job->traffic));
+    job->ranks.transport->traffic = job->traffic;
+    return job->ranks.rank > 0 ? engine_serve(job->engine, NULL) : measure(job);
+}
+
+static enum status bench_latency(const struct bench_flags *flags, struct engine_options *options) {
+    struct bench_job job = {.flags = flags};
+    enum status status = bench_ranks(&job, options);
+    if (job.ranks.transport != NULL)
+        job.ranks.transport->traffic = NULL;
+    traffic_destroy(job.traffic);
+    engine_destroy(job.engine);
+    job_end(&job.ranks, status);
     return status;
 }
 
-#define BENCH_ENTRIES 5
+#define BENCH_ENTRIES 6
 
 static enum status bench(struct bench_flags *flags, int argc, char **argv) {
     int operand = flags->engine.settings.first_operand;
@@ -322,29 +401,43 @@ static enum status bench(struct bench_flags *flags, int argc, char **argv) {
                   longest + 2, options.positions);
         return STATUS_USAGE;
     }
+    if (flags->batch > options.rows) {
+        LOG_ERROR("--batch-size: expected at most --max-num-batched-tokens (%d), got %d",
+                  options.rows, flags->batch);
+        return STATUS_USAGE;
+    }
+    options.requests = flags->batch;
     return bench_latency(flags, &options);
 }
 
 enum status command_bench(int argc, char **argv) {
-    struct bench_flags flags = {
-        .engine = engine_flags_default(), .prompt = 512, .generated = 64, .repetitions = 3};
-    struct option_entry entries[BENCH_ENTRIES + ENGINE_FLAGS_ENTRIES] = {
-        {.kind = OPTION_HEADING, .name = "Measurement"},
-        {OPTION_INT, "prompt", &flags.prompt, "N", "tokens of prefill (ppN); 0: none; default 512",
-         0, 65536},
-        {OPTION_INT, "generate", &flags.generated, "N",
-         "tokens of decode (tgN); 0: none; default 64", 0, 65536},
-        {OPTION_INT, "repetitions", &flags.repetitions, "N", "default 3", 1, REPETITIONS_MAX},
-        {OPTION_FLAG, "json", &flags.json, NULL, "one JSON object instead of the table", 0, 0},
-    };
+    struct bench_flags flags = {.engine = engine_flags_default(),
+                                .prompt = 512,
+                                .generated = 64,
+                                .batch = 1,
+                                .repetitions = 3};
+    struct option_entry entries[BENCH_ENTRIES + ENGINE_FLAGS_ENTRIES + ENGINE_FLAGS_RANK_ENTRIES] =
+        {
+            {.kind = OPTION_HEADING, .name = "Measurement"},
+            {OPTION_INT, "prompt", &flags.prompt, "N",
+             "tokens of prefill (ppN); 0: none; default 512", 0, 65536},
+            {OPTION_INT, "generate", &flags.generated, "N",
+             "tokens of decode (tgN); 0: none; default 64", 0, 65536},
+            {OPTION_INT, "batch-size", &flags.batch, "N", "sequences at once; default 1", 1, 512},
+            {OPTION_INT, "repetitions", &flags.repetitions, "N", "default 3", 1, REPETITIONS_MAX},
+            {OPTION_FLAG, "json", &flags.json, NULL, "one JSON object instead of the table", 0, 0},
+        };
     struct option_command command = {
         .name = "bench",
         .usage = "latency [options]",
-        .summary = "Measures prefill and decode of one sequence and prints tokens/s with the share "
-                   "of this machine's\nmultiply-add peak (prefill) and read bandwidth (decode), "
-                   "both measured in the same run.",
-        .entries = entries,
-        .count = engine_flags_entries(&flags.engine, entries, BENCH_ENTRIES)};
+        .summary =
+            "Measures prefill and decode and prints tokens/s; of one sequence on one rank with "
+            "the share of this\nmachine's multiply-add peak (prefill) and read bandwidth "
+            "(decode), both measured in the same run;\nunder mpirun with the share of time "
+            "that the coordinator waited for other ranks.",
+        .entries = entries};
+    int32_t count = engine_flags_entries(&flags.engine, entries, BENCH_ENTRIES);
+    command.count = engine_flags_rank_entries(&flags.engine, entries, count);
     struct settings *settings = &flags.engine.settings;
     enum status status = settings_parse(&command, argc, argv, settings);
     if (status == STATUS_OK && !settings->answered)

@@ -149,24 +149,22 @@ static enum status describe_model(struct engine *engine, const struct engine_opt
     return measure_steps(engine, options, memory);
 }
 
-static enum status load_model(struct engine *engine, const struct engine_options *options) {
+/* Everything before the first byte of a weight: sizes, the checkpoint's headers (NULL: dummy
+ * weights), the memory plan, the messages' buffers. */
+static enum status prepare_model(struct engine *engine, const struct engine_options *options,
+                                 struct checkpoint **checkpoint) {
     struct model_memory memory;
-    RETURN_IF_ERROR(describe_model(engine, options, &memory));
-    struct checkpoint *checkpoint = NULL;
-    if (!options->dummy_weights)
-        RETURN_IF_ERROR(checkpoint_open(options->model_folder, &checkpoint));
     struct weights_mismatch mismatch;
-    enum status status = STATUS_OK;
-    if (checkpoint != NULL)
-        status = model_weights_check(&engine->model.weights, checkpoint, NULL, NULL, &mismatch);
-    if (status == STATUS_OK)
-        status =
-            memory_plan_check(&memory, (int64_t)engine->model.limits.kv_blocks * KV_BLOCK_TOKENS,
-                              engine->ranks->node_size);
-    if (status == STATUS_OK)
-        status = model_load(&engine->model, checkpoint);
-    checkpoint_close(checkpoint);
-    return status;
+    RETURN_IF_ERROR(describe_model(engine, options, &memory));
+    if (!options->dummy_weights) {
+        RETURN_IF_ERROR(checkpoint_open(options->model_folder, checkpoint));
+        RETURN_IF_ERROR(
+            model_weights_check(&engine->model.weights, *checkpoint, NULL, NULL, &mismatch));
+    }
+    RETURN_IF_ERROR(memory_plan_check(&memory,
+                                      (int64_t)engine->model.limits.kv_blocks * KV_BLOCK_TOKENS,
+                                      engine->ranks->node_size));
+    return model_reserve_messages(&engine->model);
 }
 
 static int32_t count_moe_layers(const struct model_spec *spec) {
@@ -176,7 +174,8 @@ static int32_t count_moe_layers(const struct model_spec *spec) {
     return count;
 }
 
-/* The ranks that share this one's requests, each with some of the heads. */
+/* The ranks that share this one's requests, each with some of the heads, and those that share its
+ * memory. */
 static void join_tensor_group(struct engine *engine, const struct engine_options *options) {
     const struct rank_group *ranks = engine->ranks;
     for (int32_t i = 0; i < ranks->tp_size; i++)
@@ -186,6 +185,14 @@ static void join_tensor_group(struct engine *engine, const struct engine_options
                                                            .members = engine->tensor_members,
                                                            .count = ranks->tp_size,
                                                            .self = ranks->tp_rank};
+    engine->model_ranks.node = (struct collective_group){.transport = ranks->transport,
+                                                         .members = ranks->node_members,
+                                                         .count = ranks->node_size,
+                                                         .self = ranks->node_rank};
+    engine->model_ranks.lane = (struct collective_group){.transport = ranks->transport,
+                                                         .members = ranks->lane_members,
+                                                         .count = ranks->lane_size,
+                                                         .self = ranks->lane_rank};
 }
 
 static enum status place_experts(struct engine *engine, const struct engine_options *options) {
@@ -286,6 +293,23 @@ static enum status take_steps(struct engine *engine, const struct engine_options
     return engine->ranks->rank == 0 ? take_requests(engine, options) : STATUS_OK;
 }
 
+/* Loading begins when it can begin on all ranks: those of a node do it together. */
+static enum status load(struct engine *engine, const struct engine_options *options,
+                        enum status status) {
+    struct checkpoint *checkpoint = NULL;
+    if (status == STATUS_OK)
+        status = prepare_model(engine, options, &checkpoint);
+    status = start_agreement_loaded(options->ranks, status);
+    if (status == STATUS_OK) {
+        status = model_load(&engine->model, checkpoint);
+        if (status == STATUS_OK)
+            status = take_steps(engine, options);
+        status = start_agreement_loaded(options->ranks, status);
+    }
+    checkpoint_close(checkpoint);
+    return status;
+}
+
 enum status engine_start(struct engine *engine, const struct engine_options *options) {
     enum cpu_isa isa = options->isa;
     engine->alone =
@@ -302,11 +326,7 @@ enum status engine_start(struct engine *engine, const struct engine_options *opt
     struct start_facts facts = facts_of(engine, options, status);
     RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
     status = kernels_init(&engine->kernels, isa, options->threads);
-    if (status == STATUS_OK)
-        status = load_model(engine, options);
-    if (status == STATUS_OK)
-        status = take_steps(engine, options);
-    RETURN_IF_ERROR(start_agreement_loaded(options->ranks, status));
+    RETURN_IF_ERROR(load(engine, options, status));
     if (engine->placement == NULL)
         return STATUS_OK;
     return expert_exchange_measure_links(&engine->model.workspace.moe.exchange);

@@ -111,17 +111,21 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
     return STATUS_OK;
 }
 
+enum status model_reserve_messages(const struct model *model) {
+    struct transport *transport = transport_of(model);
+    return transport != NULL ? transport_reserve(transport, longest_message(model)) : STATUS_OK;
+}
+
 enum status model_load(struct model *model, const struct checkpoint *checkpoint) {
-    if (transport_of(model) != NULL)
-        RETURN_IF_ERROR(transport_reserve(transport_of(model), longest_message(model)));
-    RETURN_IF_ERROR(memory_acquire("activations", model->region_bytes, &model->region));
-    struct kv_shape shape = shape_of_kv(model);
-    RETURN_IF_ERROR(
-        kv_cache_init(&model->kv, &shape, model->spec->layers, model->limits.kv_blocks));
+    /* First what ranks of a node do together: nothing of a rank's own may keep it from that. */
     if (checkpoint != NULL)
         RETURN_IF_ERROR(model_weights_load(&model->weights, model->kernels, checkpoint));
     else
         RETURN_IF_ERROR(model_weights_load_dummy(&model->weights, model->kernels));
+    RETURN_IF_ERROR(memory_acquire("activations", model->region_bytes, &model->region));
+    struct kv_shape shape = shape_of_kv(model);
+    RETURN_IF_ERROR(
+        kv_cache_init(&model->kv, &shape, model->spec->layers, model->limits.kv_blocks));
     struct arena arena = {.base = model->region, .capacity = model->region_bytes};
     take_workspace(model, &arena);
     rope_table_fill(&model->spec->rope, model->limits.positions, model->rope_table);

@@ -92,9 +92,14 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
                            enum dtype dtype, const struct model_limits *limits,
                            const struct model_ranks *ranks, struct model_memory *memory);
 
+/* Takes the transport's buffers for the longest message of a forward. STATUS_LIMIT,
+ * STATUS_NO_MEMORY (logged). Local. */
+enum status model_reserve_messages(const struct model *model);
+
 /* Takes all memory and loads the weights: from the checkpoint, or pseudo-random numbers when it is
- * NULL. On failure the model is only good for model_deinit. STATUS_NO_MEMORY, STATUS_IO (logged).
- * Local. */
+ * NULL. What ranks of the node have in common is loaded when all of them are through. On failure
+ * the model is only good for model_deinit. STATUS_NO_MEMORY, STATUS_IO (logged), STATUS_PEER.
+ * Collective over the node. */
 enum status model_load(struct model *model, const struct checkpoint *checkpoint);
 void model_deinit(struct model *model);
 

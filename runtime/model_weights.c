@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/node_memory.h"
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
@@ -14,7 +15,7 @@
 struct layout {
     struct model_weights *weights;
     const struct kernels *kernels;
-    struct arena arena;
+    struct arena arena[WEIGHT_HOLDERS];
     int32_t moe_layers; /* so far in this walk */
     bool out_of_memory;
 };
@@ -35,10 +36,17 @@ static struct load_item *new_item(struct layout *layout) {
     return &weights->items[weights->item_count++];
 }
 
-static void take_weight(struct layout *layout, struct weight *weight, int64_t *bytes) {
+/* This rank's share of `size` bytes. */
+static int64_t share_of(const struct layout *layout, enum weight_holders holders, size_t size) {
+    int32_t count = layout->weights->region[holders].group.count;
+    return (int64_t)size / (count > 1 ? count : 1);
+}
+
+static void take_weight(struct layout *layout, enum weight_holders holders, struct weight *weight,
+                        int64_t *bytes) {
     size_t size = weight_bytes(weight);
-    weight->data = arena_take(&layout->arena, size);
-    *bytes += (int64_t)size;
+    weight->data = arena_take(&layout->arena[holders], size);
+    *bytes += share_of(layout, holders, size);
 }
 
 /* The stored tensor [rows][columns] of a role becomes rows first_row.. of one group of a packed
@@ -49,7 +57,8 @@ static void add_matrix(struct layout *layout, struct load_item item) {
         *added = item;
 }
 
-/* `own` of the stored tensor [count] of a role is kept as f32 at `vector`. */
+/* `own` of the stored tensor [count] of a role is kept as f32 at `vector`: with the lane, or, when
+ * it is all of it ({0}), with the node. */
 static void add_vector_part(struct layout *layout, enum tensor_role role, int32_t layer,
                             float *vector, int32_t count, struct load_range own) {
     struct load_item *item = new_item(layout);
@@ -60,17 +69,19 @@ static void add_vector_part(struct layout *layout, enum tensor_role role, int32_
                                    .columns = count,
                                    .own_columns = own,
                                    .vector = vector,
+                                   .holders = own.count > 0 ? WEIGHT_LANE : WEIGHT_NODE,
                                    .is_vector = true};
 }
 
-static float *take_vector(struct layout *layout, int32_t count) {
-    layout->weights->bytes.norms += (int64_t)sizeof(float) * count;
-    return arena_take(&layout->arena, sizeof(float) * (size_t)count);
+static float *take_vector(struct layout *layout, enum weight_holders holders, int32_t count) {
+    size_t size = sizeof(float) * (size_t)count;
+    layout->weights->bytes.norms += share_of(layout, holders, size);
+    return arena_take(&layout->arena[holders], size);
 }
 
 static float *take_and_add_vector(struct layout *layout, enum tensor_role role, int32_t layer,
                                   int32_t count) {
-    float *vector = take_vector(layout, count);
+    float *vector = take_vector(layout, WEIGHT_NODE, count);
     add_vector_part(layout, role, layer, vector, count, (struct load_range){0});
     return vector;
 }
@@ -98,8 +109,9 @@ static void lay_out_qkv(struct layout *layout, int32_t layer, struct head_column
     int32_t rows = q.own.count + 2 * kv.own.count;
     weight_describe(layout->kernels, WEIGHT_PLAIN, layout->weights->dtype, 1, rows, spec->hidden,
                     &w->qkv);
-    take_weight(layout, &w->qkv, &layout->weights->bytes.attention);
-    struct load_item item = {.layer = layer, .columns = spec->hidden, .weight = w->qkv};
+    take_weight(layout, WEIGHT_LANE, &w->qkv, &layout->weights->bytes.attention);
+    struct load_item item = {
+        .layer = layer, .columns = spec->hidden, .weight = w->qkv, .holders = WEIGHT_LANE};
     item.role = ROLE_Q, item.rows = q.stored, item.own_rows = q.own, item.first_row = 0;
     add_matrix(layout, item);
     item.role = ROLE_K, item.rows = kv.stored, item.own_rows = kv.own;
@@ -109,7 +121,7 @@ static void lay_out_qkv(struct layout *layout, int32_t layer, struct head_column
     add_matrix(layout, item);
     if (!spec->attention.qkv_bias)
         return;
-    float *bias = take_vector(layout, rows);
+    float *bias = take_vector(layout, WEIGHT_LANE, rows);
     add_vector_part(layout, ROLE_Q_BIAS, layer, bias, q.stored, q.own);
     add_vector_part(layout, ROLE_K_BIAS, layer, vector_at(bias, q.own.count), kv.stored, kv.own);
     add_vector_part(layout, ROLE_V_BIAS, layer, vector_at(bias, q.own.count + kv.own.count),
@@ -123,7 +135,7 @@ static const float *lay_out_head_norm(struct layout *layout, enum tensor_role ro
     const struct attention_spec *attention = &layout->weights->spec->attention;
     if (attention->qk_norm == QK_NORM_PER_HEAD)
         return take_and_add_vector(layout, role, layer, attention->head_dim);
-    float *norm = take_vector(layout, columns.own.count);
+    float *norm = take_vector(layout, WEIGHT_LANE, columns.own.count);
     add_vector_part(layout, role, layer, norm, columns.stored, columns.own);
     return norm;
 }
@@ -143,12 +155,13 @@ static void lay_out_attention(struct layout *layout, int32_t layer, struct layer
     }
     weight_describe(layout->kernels, WEIGHT_PLAIN, layout->weights->dtype, 1, spec->hidden,
                     q.own.count, &w->o);
-    take_weight(layout, &w->o, &layout->weights->bytes.attention);
+    take_weight(layout, WEIGHT_LANE, &w->o, &layout->weights->bytes.attention);
     add_matrix(layout, (struct load_item){.role = ROLE_O,
                                           .layer = layer,
                                           .rows = spec->hidden,
                                           .columns = q.stored,
                                           .own_columns = q.own,
+                                          .holders = WEIGHT_LANE,
                                           .weight = w->o});
     if (attention->output_bias)
         w->o_bias = take_and_add_vector(layout, ROLE_O_BIAS, layer, spec->hidden);
@@ -161,6 +174,7 @@ struct mlp_roles {
 
 /* A stack of MLPs: how many are stored, and which of them this rank holds where. */
 struct mlp_stack {
+    enum weight_holders holders;
     int32_t experts, intermediate;
     int32_t groups;           /* held here */
     const int32_t *expert_of; /* [groups], or NULL: group e is expert e */
@@ -184,12 +198,13 @@ static void lay_out_mlp(struct layout *layout, int32_t layer, struct mlp_roles r
         stack->groups > 0 ? stack->groups : 1; /* a rank without experts has an unused one */
     enum dtype dtype = layout->weights->dtype;
     weight_describe(layout->kernels, WEIGHT_GATED, dtype, groups, intermediate, hidden, gate_up);
-    take_weight(layout, gate_up, bytes);
+    take_weight(layout, stack->holders, gate_up, bytes);
     weight_describe(layout->kernels, WEIGHT_PLAIN, dtype, groups, hidden, intermediate, down);
-    take_weight(layout, down, bytes);
+    take_weight(layout, stack->holders, down, bytes);
     for (int32_t e = 0; e < stack->experts; e++) {
         struct load_item item = {.layer = layer, .expert = e, .group = group_of(stack, e)};
         item.elsewhere = item.group < 0;
+        item.holders = stack->holders;
         item.rows = intermediate, item.columns = hidden, item.weight = *gate_up;
         item.role = roles.gate, item.part = WEIGHT_PART_GATE;
         add_matrix(layout, item);
@@ -206,18 +221,20 @@ static void lay_out_f32_matrix(struct layout *layout, enum tensor_role role, int
                                int32_t rows, struct weight *weight) {
     weight_describe(layout->kernels, WEIGHT_PLAIN, DTYPE_F32, 1, rows,
                     layout->weights->spec->hidden, weight);
-    take_weight(layout, weight, &layout->weights->bytes.router);
+    take_weight(layout, WEIGHT_NODE, weight, &layout->weights->bytes.router);
     add_matrix(layout, (struct load_item){.role = role,
                                           .layer = layer,
                                           .rows = rows,
                                           .columns = weight->columns,
+                                          .holders = WEIGHT_NODE,
                                           .weight = *weight});
 }
 
 /* The experts of this rank in a MoE layer. */
 static struct mlp_stack expert_stack(const struct model_weights *weights, int32_t moe_layer) {
     const struct moe_spec *spec = &weights->spec->moe;
-    struct mlp_stack stack = {.experts = spec->router.experts,
+    struct mlp_stack stack = {.holders = WEIGHT_OWN,
+                              .experts = spec->router.experts,
                               .groups = spec->router.experts,
                               .intermediate = spec->expert_intermediate};
     if (weights->experts == NULL)
@@ -251,8 +268,10 @@ static void lay_out_moe(struct layout *layout, int32_t layer, struct moe_layer *
                 (struct mlp_roles){ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN}, &stack,
                 &moe->gate_up, &moe->down, &weights->bytes.experts);
     if (spec->shared_intermediate > 0) {
-        struct mlp_stack shared = {
-            .experts = 1, .groups = 1, .intermediate = spec->shared_intermediate};
+        struct mlp_stack shared = {.holders = WEIGHT_NODE,
+                                   .experts = 1,
+                                   .groups = 1,
+                                   .intermediate = spec->shared_intermediate};
         lay_out_mlp(layout, layer,
                     (struct mlp_roles){ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_SHARED_DOWN}, &shared,
                     &moe->shared_gate_up, &moe->shared_down, &weights->bytes.shared_expert);
@@ -265,7 +284,10 @@ static void lay_out_layer(struct layout *layout, int32_t layer) {
     struct model_weights *weights = layout->weights;
     const struct model_spec *spec = weights->spec;
     struct layer_weights *w = &weights->layers[layer];
-    struct mlp_stack dense = {.experts = 1, .groups = 1, .intermediate = spec->dense_intermediate};
+    struct mlp_stack dense = {.holders = WEIGHT_NODE,
+                              .experts = 1,
+                              .groups = 1,
+                              .intermediate = spec->dense_intermediate};
     w->input_norm = take_and_add_vector(layout, ROLE_INPUT_NORM, layer, spec->hidden);
     w->post_norm = take_and_add_vector(layout, ROLE_POST_NORM, layer, spec->hidden);
     lay_out_attention(layout, layer, w);
@@ -289,12 +311,13 @@ static void lay_out_output(struct layout *layout) {
     }
     weight_describe(layout->kernels, WEIGHT_PLAIN, weights->dtype, 1,
                     shard->ids > 0 ? shard->ids : 1, spec->hidden, &weights->output);
-    take_weight(layout, &weights->output, &weights->bytes.output);
+    take_weight(layout, WEIGHT_LANE, &weights->output, &weights->bytes.output);
     add_matrix(layout, (struct load_item){.role = ROLE_OUTPUT,
                                           .rows = spec->vocabulary,
                                           .columns = spec->hidden,
                                           .own_rows = {shard->first_id, shard->ids},
                                           .elsewhere = shard->ids == 0,
+                                          .holders = WEIGHT_LANE,
                                           .weight = weights->output});
 }
 
@@ -304,23 +327,27 @@ static void lay_out(struct layout *layout) {
     const struct model_spec *spec = weights->spec;
     weights->bytes = (struct weight_bytes_by_kind){0};
     weights->item_count = 0;
-    layout->arena.used = 0;
+    for (int i = 0; i < WEIGHT_HOLDERS; i++)
+        layout->arena[i].used = 0;
     layout->moe_layers = 0;
 
     enum weight_form form = spec->tied_embedding ? WEIGHT_PLAIN : WEIGHT_ROWS;
     weight_describe(layout->kernels, form, weights->dtype, 1, spec->vocabulary, spec->hidden,
                     &weights->embedding);
-    take_weight(layout, &weights->embedding, &weights->bytes.embedding);
+    take_weight(layout, WEIGHT_NODE, &weights->embedding, &weights->bytes.embedding);
     add_matrix(layout, (struct load_item){.role = ROLE_EMBEDDING,
                                           .rows = spec->vocabulary,
                                           .columns = spec->hidden,
+                                          .holders = WEIGHT_NODE,
                                           .weight = weights->embedding});
     for (int32_t layer = 0; layer < spec->layers; layer++)
         lay_out_layer(layout, layer);
     weights->final_norm = take_and_add_vector(layout, ROLE_FINAL_NORM, 0, spec->hidden);
     lay_out_output(layout);
-    weights->region_bytes = layout->arena.used;
-    weights->bytes.total = (int64_t)layout->arena.used;
+    for (int i = 0; i < WEIGHT_HOLDERS; i++) {
+        weights->region[i].bytes = layout->arena[i].used;
+        weights->bytes.total += share_of(layout, (enum weight_holders)i, layout->arena[i].used);
+    }
 }
 
 enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
@@ -335,6 +362,10 @@ enum status model_weights_describe(const struct model_spec *spec, const struct f
         .shard = tensor_shard_of(spec, shared ? ranks->tensor.self : 0,
                                  shared ? ranks->tensor.count : 1, kernels->ops->panel),
         .dtype = dtype};
+    if (ranks != NULL) {
+        weights->region[WEIGHT_LANE].group = ranks->lane;
+        weights->region[WEIGHT_NODE].group = ranks->node;
+    }
     weights->layers = calloc((size_t)spec->layers, sizeof *weights->layers);
     struct layout layout = {.weights = weights, .kernels = kernels};
     if (weights->layers != NULL)
@@ -348,7 +379,8 @@ enum status model_weights_describe(const struct model_spec *spec, const struct f
 }
 
 void model_weights_deinit(struct model_weights *weights) {
-    memory_release(weights->region, weights->region_bytes);
+    for (int i = 0; i < WEIGHT_HOLDERS; i++)
+        memory_release(weights->region[i].data, weights->region[i].bytes);
     free(weights->layers);
     free(weights->items);
     *weights = (struct model_weights){0};
@@ -361,14 +393,16 @@ int64_t model_weights_elements(const struct model_weights *weights) {
     return elements;
 }
 
-/* Takes the region and walks again, so that every pointer and every item points into it. */
+/* Takes the regions and walks again, so that every pointer and every item points into them. The
+ * node's region first: what fails there fails on all of its ranks, and none waits for another. */
 static enum status place(struct model_weights *weights, const struct kernels *kernels) {
-    void *region;
-    RETURN_IF_ERROR(memory_acquire("weights", weights->region_bytes, &region));
-    weights->region = region;
-    struct layout layout = {.weights = weights,
-                            .kernels = kernels,
-                            .arena = {.base = region, .capacity = weights->region_bytes}};
+    struct layout layout = {.weights = weights, .kernels = kernels};
+    for (int i = WEIGHT_HOLDERS - 1; i >= 0; i--) {
+        struct weight_region *region = &weights->region[i];
+        RETURN_IF_ERROR(node_memory_acquire(&region->group, "weights", region->bytes, &region->data,
+                                            &region->is_shared));
+        layout.arena[i] = (struct arena){.base = region->data, .capacity = region->bytes};
+    }
     lay_out(&layout);
     ASSERT(!layout.out_of_memory); /* the list has its length already */
     return STATUS_OK;

@@ -26,7 +26,8 @@ struct layer_weights {
     struct moe_layer moe;                    /* of an MoE layer */
 };
 
-/* Bytes by what they are for, as the memory plan prints them. */
+/* Bytes by what they are for, as the memory plan prints them: what this rank holds alone, and its
+ * share of what it holds with others. */
 struct weight_bytes_by_kind {
     int64_t embedding, output, attention, dense, router, experts, shared_expert, norms;
     int64_t total;
@@ -38,7 +39,22 @@ struct load_item;
 struct model_ranks {
     const struct expert_ranks *experts; /* NULL: this rank has all experts */
     struct collective_group tensor;     /* the tensor-parallel group; count 1 or 0: none */
+    /* Ranks that share memory for what is the same on them: those of this node, and those of them
+     * with this one's tensor_shard. Count 1 or 0: none. */
+    struct collective_group node, lane;
     bool all_reduce; /* of partial sums, as DeepSpeed-MoE does, instead of reduce-scatter */
+};
+
+/* Who holds a weight: this rank alone (experts), all ranks of the node with the same tensor_shard
+ * (attention, output), or all ranks of the node. */
+enum weight_holders { WEIGHT_OWN, WEIGHT_LANE, WEIGHT_NODE, WEIGHT_HOLDERS };
+
+/* What the same ranks hold. */
+struct weight_region {
+    struct collective_group group; /* count 1 or 0: this rank alone */
+    void *data;
+    size_t bytes;
+    bool is_shared; /* mapped by the whole group */
 };
 
 struct model_weights {
@@ -54,13 +70,13 @@ struct model_weights {
     struct load_item *items;      /* where each stored tensor goes */
     int32_t item_count, item_capacity;
     struct weight_bytes_by_kind bytes;
-    void *region;
-    size_t region_bytes;
+    struct weight_region region[WEIGHT_HOLDERS];
 };
 
-/* Lays the weights out without taking their memory: weights->bytes and region_bytes are known
- * afterwards. spec, family and ranks->experts are kept; ranks NULL: this rank has everything. The
- * tensor-parallel size is one that tensor_shard_check accepts. STATUS_NO_MEMORY (logged). Local. */
+/* Lays the weights out without taking their memory: weights->bytes is known afterwards. spec,
+ * family, ranks->experts and the groups' members are kept; ranks NULL: this rank has everything.
+ * The tensor-parallel size is one that tensor_shard_check accepts. STATUS_NO_MEMORY (logged).
+ * Local. */
 enum status model_weights_describe(const struct model_spec *spec, const struct family *family,
                                    const struct kernels *kernels, enum dtype dtype,
                                    const struct model_ranks *ranks, struct model_weights *weights);
@@ -84,13 +100,15 @@ enum status model_weights_check(const struct model_weights *weights,
                                 void *context, struct weights_mismatch *mismatch);
 
 /* Takes the memory and reads every owned byte range once, converting and packing on all threads,
- * with a progress line a second (GB/s, time left) for loads that take longer. model_weights_check
- * must have passed. STATUS_NO_MEMORY, STATUS_IO (logged). Local. */
+ * with a progress line a second (GB/s, time left) for loads that take longer. Of what several ranks
+ * of a node hold, each reads a part; all of it is there once all have loaded (the caller waits for
+ * them). model_weights_check must have passed, on all ranks. STATUS_NO_MEMORY, STATUS_IO (logged),
+ * STATUS_PEER. Collective over the node. */
 enum status model_weights_load(struct model_weights *weights, const struct kernels *kernels,
                                const struct checkpoint *checkpoint);
 
 /* Takes the memory and fills it with small pseudo-random numbers (norms: 1): for benchmarks of
- * shapes whose weights are not at hand. The same numbers every time. Local. */
+ * shapes whose weights are not at hand. The same numbers every time. Collective over the node. */
 enum status model_weights_load_dummy(struct model_weights *weights, const struct kernels *kernels);
 
 #endif

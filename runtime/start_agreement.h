@@ -47,8 +47,8 @@ struct start_facts {
 enum status start_agreement_facts(const struct rank_group *ranks, const struct start_facts *facts,
                                   enum cpu_isa *isa);
 
-/* How loading went on every rank: the worst status of all. Disks differ, so this waits for up to an
- * hour. Collective. */
+/* How loading, or what comes before it, went on every rank: the worst status of all. Disks differ,
+ * so this waits for up to an hour. Collective. */
 enum status start_agreement_loaded(const struct rank_group *ranks, enum status mine);
 
 #endif

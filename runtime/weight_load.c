@@ -147,7 +147,8 @@ struct load {
     const struct checkpoint *checkpoint; /* NULL: dummy numbers */
     struct load_piece *pieces;
     int32_t piece_count, piece_capacity;
-    int32_t first_piece; /* of the run in progress */
+    int32_t first_piece;           /* of the run in progress */
+    int32_t dealt[WEIGHT_HOLDERS]; /* pieces so far, of all who hold them */
     size_t buffer_bytes;
     char *buffers;      /* one a thread */
     _Atomic int failed; /* enum status of the first failure */
@@ -178,6 +179,13 @@ static int64_t row_bytes(const struct load_piece *piece) {
     return columns_of(piece->item).count * dtype_bytes(stored_dtype(piece->tensor));
 }
 
+/* Whether the next piece of these holders is this rank's to read: they take turns. */
+static bool deal(struct load *load, enum weight_holders holders) {
+    const struct weight_region *region = &load->weights->region[holders];
+    int32_t turn = load->dealt[holders]++;
+    return !region->is_shared || turn % region->group.count == region->group.self;
+}
+
 static enum status append_pieces(struct load *load, const struct load_item *item) {
     struct load_piece piece = {.item = item};
     if (load->checkpoint != NULL) {
@@ -195,6 +203,8 @@ static enum status append_pieces(struct load *load, const struct load_item *item
     for (int32_t row = own.first; row < end; row += piece.rows) {
         piece.first_row = row;
         piece.rows = end - row < rows_a_piece ? end - row : (int32_t)rows_a_piece;
+        if (!deal(load, item->holders))
+            continue;
         if (load->piece_count == load->piece_capacity) {
             int32_t capacity = load->piece_capacity > 0 ? 2 * load->piece_capacity : 1024;
             struct load_piece *pieces = realloc(load->pieces, sizeof *pieces * (size_t)capacity);
@@ -331,6 +341,7 @@ static void run_with_progress(struct load *load) {
                  seconds * (double)(total - done) / (double)done);
     }
     double seconds = (double)(clock_now_ns() - start) * 1e-9;
+    LOG_DEBUG("loading: read %lld bytes", (long long)(load->checkpoint != NULL ? total : 0));
     LOG_INFO("loaded %.3f GB in %.2f s (%.2f GB/s)%s", (double)total * 1e-9, seconds,
              (double)total * 1e-9 / seconds, load->checkpoint == NULL ? ", dummy numbers" : "");
 }

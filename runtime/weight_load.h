@@ -19,6 +19,7 @@ struct load_item {
     float *vector;
     struct weight weight; /* matrices: rows go to group `group`, part `part`, from `first_row` on */
     bool elsewhere;       /* another rank's: known, not loaded here */
+    enum weight_holders holders;
     int32_t group, first_row;
     enum weight_part part;
 };

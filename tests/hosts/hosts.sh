@@ -4,7 +4,7 @@
 
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=mbt$$h
-host_count=2
+host_count=${host_count:-2}
 scratch=
 failures=0
 

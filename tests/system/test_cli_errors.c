@@ -203,6 +203,10 @@ static const struct error_case cases[] = {
      {"tokenize", "--jsonl", "--decode"},
      {"line 1", "\"ids\""},
      "no-text.jsonl"},
+    {STATUS_USAGE,
+     {"bench", "latency", "--batch-size", "9", "--max-num-batched-tokens", "8"},
+     {"--batch-size"},
+     NULL},
     {STATUS_BAD_REQUEST, {"bench", "latency", "--prompt", "4000"}, {"at most 2048"}, NULL},
 
     /* files and folders */

@@ -102,6 +102,7 @@ static const struct flag_value flag_values[] = {
     {"--plain-special-tokens", NULL, NULL},
     {"--generate", "8", NULL},
     {"--repetitions", "1", NULL},
+    {"--batch-size", "2", NULL},
 };
 
 static const struct flag_value *find_value(const char *flag) {
@@ -288,7 +289,7 @@ int main(int argc, char **argv) {
     check_flags(&program, "generate", 31);
     check_flags(&program, "tokenize", 6);
     check_flags(&program, "inspect", 8);
-    check_flags(&program, "bench", 12);
+    check_flags(&program, "bench", 20);
     check_flags(&program, "doctor", 5);
     check_bare_run(&program);
     check_inspect(&program);

@@ -176,8 +176,8 @@ static void check_other_launcher(const char *moebius) {
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         struct program_run run;
         program_run(&env,
-                    (const char *const[]){"PMI_RANK=0", "PMI_SIZE=4", moebius, commands[i][0],
-                                          commands[i][1], NULL},
+                    (const char *const[]){SANITIZED_ENVIRONMENT "PMI_RANK=0", "PMI_SIZE=4", moebius,
+                                          commands[i][0], commands[i][1], NULL},
                     NULL, PROGRAM_KEPT, &run);
         EXPECT(run.exit_code == 12 && strstr(run.err, "started 4, MPI knows of 1") != NULL,
                "%s: exit code %d: %s", commands[i][0], run.exit_code, run.err);

@@ -18,8 +18,13 @@
 #include "tests/support/expect.h"
 
 #define MEASURE_TIMEOUT_MS 1500 /* a heartbeat every half second */
-#define CPU_SHARE_MAX 0.06      /* 0.02 is what we want; the machine may be slow and busy */
+#ifdef __SANITIZE_ADDRESS__
+#define CPU_SHARE_MAX 0.3
+#define WAKE_MEDIAN_US_MAX 20000.0
+#else
+#define CPU_SHARE_MAX 0.06 /* 0.02 is what we want; the machine may be slow and busy */
 #define WAKE_MEDIAN_US_MAX 1000.0
+#endif
 #define WAKES 41
 #define WAKE_PAUSE_MS 60 /* longer than a rank thinks that the next step is near */
 

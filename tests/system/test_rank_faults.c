@@ -1,6 +1,6 @@
-/* A rank that dies or stops in the middle of a generation: the whole job ends within seconds, with
- * a distinct exit code, and the one line that counts names the rank. Usage: test_rank_faults MPIRUN
- * MOEBIUS FOLDER */
+/* A rank that dies or stops in the middle of a generation, or while all are idle, or cannot start:
+ * the whole job ends within seconds, with a distinct exit code, and the one line that counts names
+ * the rank. Usage: test_rank_faults MPIRUN MOEBIUS FOLDER TEST_IDLE */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 #include "tests/support/program.h"
 
 #define RANKS "4"
-#define VICTIM 2
+#define MEMORY_KIB "300000" /* MPI starts with it; the messages of 16384 rows do not fit */
 #define TIMEOUT_S "2"
 #define JOB_SECONDS_MAX 20.0 /* a machine under load; the deadline itself is 2 s */
 
@@ -35,30 +36,44 @@ static void pause_ms(long milliseconds) {
     nanosleep(&pause, NULL);
 }
 
-/* A long generation on four ranks, in the background. */
-static struct job start_job(const struct program *scratch, const char *mpirun, const char *moebius,
-                            const char *folder, const char *name) {
+#define ARGUMENTS_MAX 40
+
+/* mpirun with these arguments, in the background. */
+static struct job start_job(const struct program *scratch, const char *const *arguments,
+                            const char *name) {
     struct job job;
     program_scratch_path(scratch, name, job.err, sizeof job.err);
-    const char *const arguments[] = {
-        mpirun,           MPIRUN_FLAGS, "-n",           RANKS,       moebius,
-        "generate",       "--model",    folder,         "--threads", "1",
-        "--token-ids",    "1 2 3",      "--max-tokens", "2000",      "--ignore-eos",
-        "--comm-timeout", TIMEOUT_S,    "--json",       NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 2, job.err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     char *environment[] = {(char[]){"PATH=/usr/bin:/bin"}, NULL};
-    char *argv[sizeof arguments / sizeof arguments[0]];
-    for (size_t i = 0; i < sizeof arguments / sizeof arguments[0]; i++)
-        argv[i] = arguments[i] != NULL ? strdup(arguments[i]) : NULL;
-    if (posix_spawn(&job.mpirun, mpirun, &actions, NULL, argv, environment) != 0)
+    char *argv[ARGUMENTS_MAX] = {NULL};
+    for (size_t i = 0; i + 1 < ARGUMENTS_MAX && arguments[i] != NULL; i++)
+        argv[i] = strdup(arguments[i]);
+    if (posix_spawn(&job.mpirun, arguments[0], &actions, NULL, argv, environment) != 0)
         exit(1);
     for (size_t i = 0; argv[i] != NULL; i++)
         free(argv[i]);
     posix_spawn_file_actions_destroy(&actions);
     return job;
+}
+
+/* A long generation on four ranks. */
+static struct job start_generation(const struct program *scratch, char **argv, const char *name) {
+    const char *const arguments[] = {
+        argv[1],          MPIRUN_FLAGS, "-n",           RANKS,       argv[2],
+        "generate",       "--model",    argv[3],        "--threads", "1",
+        "--token-ids",    "1 2 3",      "--max-tokens", "2000",      "--ignore-eos",
+        "--comm-timeout", TIMEOUT_S,    "--json",       NULL};
+    return start_job(scratch, arguments, name);
+}
+
+/* Four ranks with nothing to do. */
+static struct job start_idle(const struct program *scratch, char **argv, const char *name) {
+    const char *const arguments[] = {argv[1],   MPIRUN_FLAGS,    "-n", RANKS, argv[4],
+                                     "forever", TIMEOUT_S "000", NULL};
+    return start_job(scratch, arguments, name);
 }
 
 static bool file_holds(const char *path, const char *text, size_t length) {
@@ -96,11 +111,11 @@ static pid_t find_rank(pid_t parent, int rank) {
 
 /* Waits until the coordinator is ready, then a little, so that the victim is hit inside the steps.
  */
-static pid_t wait_until_running(const struct job *job) {
+static pid_t wait_until_running(const struct job *job, int victim) {
     for (int i = 0; i < 600; i++) {
         if (file_holds(job->err, "ready in", 8)) {
             pause_ms(100);
-            return find_rank(job->mpirun, VICTIM);
+            return find_rank(job->mpirun, victim);
         }
         pause_ms(50);
     }
@@ -124,20 +139,125 @@ static int wait_for_end(pid_t process, double *seconds) {
     }
 }
 
-static void check_fault(const struct program *scratch, char **argv, int signal_number,
-                        const char *name, int exit_code, const char *named) {
-    struct job job = start_job(scratch, argv[1], argv[2], argv[3], name);
-    pid_t victim = wait_until_running(&job);
-    EXPECT(victim > 0, "%s: rank %d was not found", name, VICTIM);
+/* What is done to which rank, and what has to come of it. */
+struct fault {
+    const char *name;
+    int victim, signal_number, exit_code;
+    const char *named;
+};
+
+static void check_fault(struct job job, const struct fault *fault) {
+    pid_t victim = wait_until_running(&job, fault->victim);
+    EXPECT(victim > 0, "%s: rank %d was not found", fault->name, fault->victim);
     if (victim > 0)
-        kill(victim, signal_number);
+        kill(victim, fault->signal_number);
     double seconds;
     int code = wait_for_end(job.mpirun, &seconds);
     char *err = program_read_file(job.err, &(size_t){0});
-    EXPECT(code == exit_code, "%s: exit code %d, expected %d: %s", name, code, exit_code, err);
-    EXPECT(strstr(err, named) != NULL, "%s: expected '%s' in: %s", name, named, err);
-    printf("%s: ended after %.2f s with %d\n", name, seconds, code);
+    EXPECT(code == fault->exit_code, "%s: exit code %d, expected %d: %s", fault->name, code,
+           fault->exit_code, err);
+    EXPECT(strstr(err, fault->named) != NULL, "%s: expected '%s' in: %s", fault->name, fault->named,
+           err);
+    printf("%s: ended after %.2f s with %d\n", fault->name, seconds, code);
     free(err);
+}
+
+static void check_faults(const struct program *scratch, char **argv) {
+    static const struct fault in_steps[] = {
+        /* Stopped: only our own deadline sees it; it names rank, step, layer, kind of message. */
+        {"stopped", 2, SIGSTOP, 12, "no answer within " TIMEOUT_S "000 ms from rank 2 on "},
+        /* Killed: mpirun sees it first and names it. */
+        {"killed", 2, SIGKILL, 128 + SIGKILL, "process rank 2 "},
+    };
+    static const struct fault idle[] = {
+        {"idle, stopped", 2, SIGSTOP, 12, "no answer within " TIMEOUT_S "000 ms from rank 2 on "},
+        /* The others hear nothing of the coordinator, nor of what it may be waiting for. */
+        {"idle, coordinator stopped", 0, SIGSTOP, 12, "no answer within 4000 ms from rank 0 on "},
+    };
+    for (size_t i = 0; i < sizeof in_steps / sizeof in_steps[0]; i++)
+        check_fault(start_generation(scratch, argv, in_steps[i].name), &in_steps[i]);
+    for (size_t i = 0; i < sizeof idle / sizeof idle[0]; i++)
+        check_fault(start_idle(scratch, argv, idle[i].name), &idle[i]);
+}
+
+/* ---- starts that fail on one rank ---- */
+
+/* `program` with these arguments has to end in time, with this code and this in its log, and
+ * without any output. */
+static void check_start(const char *path, const char *const *arguments, const char *name,
+                        enum status expected, const char *named, const char *also_named) {
+    struct program program;
+    struct program_run run;
+    program_init(&program, path);
+    int64_t start = clock_now_ns();
+    program_run(&program, arguments, NULL, PROGRAM_KEPT, &run);
+    double seconds = (double)(clock_now_ns() - start) * 1e-9;
+    EXPECT(run.exit_code == status_exit_code(expected) && run.out_size == 0 &&
+               seconds < JOB_SECONDS_MAX,
+           "%s: exit code %d after %.1f s, %zu bytes of output: %s", name, run.exit_code, seconds,
+           run.out_size, run.err);
+    EXPECT(strstr(run.err, named) != NULL && strstr(run.err, also_named) != NULL,
+           "%s: expected '%s' and '%s' in: %s", name, named, also_named, run.err);
+    printf("%s: ended after %.2f s with %d\n", name, seconds, run.exit_code);
+    program_run_deinit(&run);
+    program_deinit(&program);
+}
+
+#define GENERATE "generate", "--token-ids", "1 2", "--log-level", "error", "--model"
+
+/* Rank 2's copy of the checkpoint is a byte short. */
+static void check_unreadable(const struct program *scratch, char **argv) {
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    char folder[700], from[1000], to[1000];
+    program_scratch_path(scratch, "short", folder, sizeof folder);
+    mkdir(folder, 0700);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        size_t size;
+        snprintf(from, sizeof from, "%s/%s", argv[3], files[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, files[i]);
+        char *bytes = program_read_file(from, &size);
+        program_write_file(to, bytes, size - i);
+        free(bytes);
+    }
+    const char *const arguments[] = {
+        MPIRUN_FLAGS, "-n",   "2", argv[2], GENERATE, argv[3], ":",      "-n",    "1", argv[2],
+        GENERATE,     folder, ":", "-n",    "1",      argv[2], GENERATE, argv[3], NULL};
+    check_start(argv[1], arguments, "unreadable shard", STATUS_BAD_CHECKPOINT, " 2 error ", to);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(to, sizeof to, "%s/%s", folder, files[i]);
+        unlink(to);
+    }
+    rmdir(folder);
+}
+
+#ifdef __SANITIZE_ADDRESS__ /* takes terabytes of addresses, so that no limit can be set */
+static void check_memory(char **argv) {
+    (void)argv;
+}
+#else
+/* Rank 1 may take less memory than the others, and than it needs. */
+static void check_memory(char **argv) {
+    char command[1500];
+    snprintf(command, sizeof command,
+             "ulimit -v " MEMORY_KIB " && exec '%s' generate --token-ids '1 2' --log-level error "
+             "--max-num-batched-tokens 16384 --model '%s'",
+             argv[2], argv[3]);
+    const char *const arguments[] = {
+        MPIRUN_FLAGS, "-n", "1",  argv[2], GENERATE, argv[3], "--max-num-batched-tokens",
+        "16384",      ":",  "-n", "1",     "sh",     "-c",    command,
+        NULL};
+    check_start(argv[1], arguments, "out of memory", STATUS_NO_MEMORY, " 1 error ",
+                ": Cannot allocate memory");
+}
+
+#endif
+
+/* The environment of an mpirun that is not there. */
+static void check_no_launcher(char **argv) {
+    const char *const arguments[] = {SANITIZED_ENVIRONMENT "OMPI_COMM_WORLD_SIZE=4", argv[2],
+                                     GENERATE, argv[3], NULL};
+    check_start("/usr/bin/env", arguments, "half a launcher", STATUS_PEER,
+                "the launcher started 4, MPI knows of 1", "srun --mpi=pmix");
 }
 
 /* Two ranks that were started with different flags: refused before anything is loaded, and the flag
@@ -162,18 +282,17 @@ static void check_disagreement(char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        fprintf(stderr, "usage: test_rank_faults MPIRUN MOEBIUS FOLDER\n");
+    if (argc != 5) {
+        fprintf(stderr, "usage: test_rank_faults MPIRUN MOEBIUS FOLDER TEST_IDLE\n");
         return 2;
     }
     struct program scratch;
     program_init(&scratch, argv[2]);
-    /* Stopped: only our own deadline sees it; it names rank, step, layer and kind of message. */
-    check_fault(&scratch, argv, SIGSTOP, "stopped", status_exit_code(STATUS_PEER),
-                "no answer within 2000 ms from rank 2 on ");
-    /* Killed: mpirun sees it first and names it. */
-    check_fault(&scratch, argv, SIGKILL, "killed", 128 + SIGKILL, "process rank 2 ");
+    check_faults(&scratch, argv);
+    check_unreadable(&scratch, argv);
     program_deinit(&scratch);
+    check_memory(argv);
+    check_no_launcher(argv);
     check_disagreement(argv);
     return expect_failures == 0 ? 0 : 1;
 }

@@ -362,6 +362,20 @@ static void expect_part(const struct model_weights *part, const struct model_wei
     }
 }
 
+static void assert_same_memory(const struct model_weights *a, const struct model_weights *b) {
+    for (int i = 0; i < WEIGHT_HOLDERS; i++) {
+        assert_int_equal(a->region[i].bytes, b->region[i].bytes);
+        assert_memory_equal(a->region[i].data, b->region[i].data, a->region[i].bytes);
+    }
+}
+
+static int64_t bytes_of_regions(const struct model_weights *weights) {
+    int64_t bytes = 0;
+    for (int i = 0; i < WEIGHT_HOLDERS; i++)
+        bytes += (int64_t)weights->region[i].bytes;
+    return bytes;
+}
+
 /* Every rank of a group has its heads and its ids, and nothing is held by nobody. */
 static void parts_are_parts_of_the_whole(void **state) {
     (void)state;
@@ -395,7 +409,7 @@ static void parts_are_parts_of_the_whole(void **state) {
                                  STATUS_OK);
             }
             expect_part(&part, &whole.weights);
-            assert_int_equal(part.bytes.total, part.region_bytes);
+            assert_int_equal(part.bytes.total, bytes_of_regions(&part));
             assert_true(part.bytes.attention < whole.weights.bytes.attention);
             assert_int_equal(part.bytes.embedding, whole.weights.bytes.embedding);
             ids += part.shard.ids;
@@ -416,8 +430,7 @@ static void f16_is_f32(void **state) {
         subject_open(&full, &spec, "qwen2_moe", cpu_isa_best(), 1, (enum dtype)dtype);
         subject_load(&half, TENSOR_F16);
         subject_load(&full, TENSOR_F32);
-        assert_int_equal(half.weights.region_bytes, full.weights.region_bytes);
-        assert_memory_equal(half.weights.region, full.weights.region, full.weights.region_bytes);
+        assert_same_memory(&half.weights, &full.weights);
         subject_close(&half);
         subject_close(&full);
     }
@@ -622,7 +635,7 @@ static void dummy_is_the_same_every_time(void **state) {
     subject_open(&b, &spec, QWEN2_MOE, cpu_isa_best(), 3, DTYPE_F32);
     assert_int_equal(model_weights_load_dummy(&a.weights, &a.kernels), STATUS_OK);
     assert_int_equal(model_weights_load_dummy(&b.weights, &b.kernels), STATUS_OK);
-    assert_memory_equal(a.weights.region, b.weights.region, a.weights.region_bytes);
+    assert_same_memory(&a.weights, &b.weights);
     const struct layer_weights *layer = &a.weights.layers[1];
     for (int32_t i = 0; i < 33; i++) {
         assert_true(a.weights.final_norm[i] == 1.0f);
@@ -643,6 +656,28 @@ static void dummy_is_the_same_every_time(void **state) {
     subject_close(&b);
 }
 
+/* Of what ranks of a node hold together, the plan of each has its share. */
+static void plans_add_up_to_one_node(void **state) {
+    (void)state;
+    struct model_spec spec = moe_spec();
+    struct subject s;
+    struct model_weights part;
+    struct model_ranks ranks = {.node = {.count = 4}, .lane = {.count = 2}};
+    subject_open(&s, &spec, QWEN2_MOE, CPU_ISA_REFERENCE, 1, DTYPE_BF16);
+    assert_int_equal(
+        model_weights_describe(&spec, s.weights.family, &s.kernels, DTYPE_BF16, &ranks, &part),
+        STATUS_OK);
+    assert_int_equal(part.bytes.experts, s.weights.bytes.experts);
+    assert_int_equal(part.bytes.embedding, s.weights.bytes.embedding / 4);
+    assert_int_equal(part.bytes.output, s.weights.bytes.output / 2);
+    assert_int_equal(part.bytes.total,
+                     (int64_t)(part.region[WEIGHT_OWN].bytes + part.region[WEIGHT_LANE].bytes / 2 +
+                               part.region[WEIGHT_NODE].bytes / 4));
+    assert_int_equal(bytes_of_regions(&part), bytes_of_regions(&s.weights));
+    model_weights_deinit(&part);
+    subject_close(&s);
+}
+
 /* The plan's numbers are the memory's: every kind's bytes, and nothing taken beside them. */
 static void bytes_add_up(void **state) {
     (void)state;
@@ -653,11 +688,12 @@ static void bytes_add_up(void **state) {
     int64_t sum = bytes->embedding + bytes->output + bytes->attention + bytes->dense +
                   bytes->router + bytes->experts + bytes->shared_expert + bytes->norms;
     assert_true(bytes->total >= sum && bytes->total < sum + 64 * 32); /* alignment of vectors */
-    assert_int_equal(bytes->total, s.weights.region_bytes);
+    assert_int_equal(bytes->total, bytes_of_regions(&s.weights));
     assert_true(bytes->experts >= 5 * 3 * 19 * 33 * 2);
-    assert_null(s.weights.region); /* nothing is taken by describing */
+    for (int i = 0; i < WEIGHT_HOLDERS; i++)
+        assert_null(s.weights.region[i].data); /* nothing is taken by describing */
     assert_int_equal(model_weights_load_dummy(&s.weights, &s.kernels), STATUS_OK);
-    assert_int_equal(bytes->total, s.weights.region_bytes);
+    assert_int_equal(bytes->total, bytes_of_regions(&s.weights));
     subject_close(&s);
 }
 
@@ -671,6 +707,7 @@ int main(void) {
         cmocka_unit_test(mismatches_are_named),
         cmocka_unit_test(a_file_that_shrinks),
         cmocka_unit_test(bytes_add_up),
+        cmocka_unit_test(plans_add_up_to_one_node),
         cmocka_unit_test(dummy_is_the_same_every_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
