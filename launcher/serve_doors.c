@@ -97,6 +97,8 @@ static void check_end(struct serve_doors *doors, int64_t now_ns) {
 static void on_tick(void *context) {
     struct serve_doors *doors = context;
     int64_t now_ns = clock_now_ns();
+    metrics_set(doors->options.metrics, METRICS_STEP_AGE_SECONDS,
+                (double)engine_loop_step_age_ns(doors->options.loop, now_ns) * 1e-9);
     tell_health(doors);
     check_drain(doors, now_ns);
     check_end(doors, now_ns);

@@ -267,7 +267,7 @@ static void put_locality(struct writer *writer, const struct metrics *metrics) {
     put_gauge(writer, "local_activation_rate",
               "Share of pairs whose expert is on the token's home.",
               share((double)metrics_count(metrics, METRICS_LOCAL_PAIRS), pairs, 1.0));
-    put_gauge(writer, "fan_out", "Other ranks that a token must reach in a layer, on average.",
+    put_gauge(writer, "fan_out", "Rows sent to other ranks for a token in a layer.",
               share((double)metrics_count(metrics, METRICS_COPIES),
                     (double)metrics_count(metrics, METRICS_ROUTED_TOKENS), 0.0));
     put_gauge(writer, "expert_load_max_over_mean", "Pairs of the busiest rank over the mean.",

@@ -15,7 +15,7 @@
 #define REQUESTS 64
 #define PLACES 12
 #define POSITIONS 256
-#define KV_TOKENS (4 * POSITIONS)
+#define KV_TOKENS (2 * POSITIONS)
 
 static const char *const prompts[] = {
     "It was a cold evening, and the old man",
@@ -46,6 +46,7 @@ static void make_subject(int32_t i, struct subject *subject) {
     if (i % 4 == 0)
         request->given |= GENERATION_GIVEN_TEMPERATURE; /* greedy; others as the model says */
     request->sampling.logprobs = i % 5 == 1 ? 3 : -1;
+    request->prompt_logprobs = i % 16 == 11 ? 2 : -1;
     request->n = i % 9 == 4 ? 3 : 1;
     request->echo = i % 11 == 3;
     request->include_stop = i % 2 == 0;
@@ -136,6 +137,8 @@ static void check_control(struct service_session *session) {
 
 static void check_metrics(const struct service_session *session) {
     const struct metrics *metrics = session->metrics;
+    EXPECT(metrics_count(metrics, METRICS_PREFIX_CACHE_HITS) > 0, "no prefix was found");
+    EXPECT(metrics_count(metrics, METRICS_PREEMPTIONS) > 0, "nobody lost its blocks");
     printf("%lld tokens in %lld steps, %lld preemptions, %lld of %lld prompt tokens cached\n",
            (long long)metrics_count(metrics, METRICS_GENERATION_TOKENS),
            (long long)metrics_count(metrics, METRICS_STEPS),
