@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "comm/rank_group.h"
 
+#include <limits.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,6 +153,32 @@ void rank_group_describe_mpi(const struct rank_group *group, char *version, size
                     : level == MPI_THREAD_FUNNELED   ? "funneled"
                     : level == MPI_THREAD_SERIALIZED ? "serialized"
                                                      : "multiple";
+}
+
+/* Counts and places as MPI wants them. */
+static enum status lay_out(const int64_t *bytes, int32_t size, int *counts, int *places) {
+    int64_t total = 0;
+    for (int32_t rank = 0; rank < size; rank++) {
+        if (bytes[rank] > INT_MAX - total) {
+            LOG_ERROR("MPI_Alltoallv: expected at most %d bytes, got more", INT_MAX);
+            return STATUS_LIMIT;
+        }
+        counts[rank] = (int)bytes[rank];
+        places[rank] = (int)total;
+        total += bytes[rank];
+    }
+    return STATUS_OK;
+}
+
+enum status rank_group_alltoallv(const struct rank_group *group, const void *sent,
+                                 const int64_t *sent_bytes, void *received,
+                                 const int64_t *received_bytes) {
+    int counts[2][TRANSPORT_RANKS_MAX], places[2][TRANSPORT_RANKS_MAX];
+    RETURN_IF_ERROR(lay_out(sent_bytes, group->size, counts[0], places[0]));
+    RETURN_IF_ERROR(lay_out(received_bytes, group->size, counts[1], places[1]));
+    int code = MPI_Alltoallv(sent, counts[0], places[0], MPI_BYTE, received, counts[1], places[1],
+                             MPI_BYTE, MPI_COMM_WORLD);
+    return code == MPI_SUCCESS ? STATUS_OK : STATUS_PEER;
 }
 
 void rank_group_finish(struct rank_group *group) {

@@ -48,6 +48,13 @@ void rank_group_split_nodes(struct rank_group *group, int32_t ranks_per_node);
 void rank_group_describe_mpi(const struct rank_group *group, char *version, size_t size,
                              const char **thread_level);
 
+/* A plain MPI_Alltoallv, to compare with: sent_bytes [size] to each rank from `sent`, one behind
+ * the other, and the same on arrival. Without deadline, not counted. STATUS_LIMIT (logged) for more
+ * than MPI can count, STATUS_PEER. Collective; under MPI only. */
+enum status rank_group_alltoallv(const struct rank_group *group, const void *sent,
+                                 const int64_t *sent_bytes, void *received,
+                                 const int64_t *received_bytes);
+
 /* Leaves in good order (MPI_Finalize). Collective. */
 void rank_group_finish(struct rank_group *group);
 

@@ -30,10 +30,8 @@ enum status transport_reserve(struct transport *transport, int64_t message_bytes
     return transport->ops->reserve(transport, message_bytes);
 }
 
-int64_t transport_reserve_bytes(const struct transport *transport, int64_t message_bytes) {
-    if (message_bytes < TRANSPORT_RESERVED_BYTES)
-        message_bytes = TRANSPORT_RESERVED_BYTES;
-    return 2 * (int64_t)(transport->size - 1) * (message_bytes + TRANSPORT_HEAD_BYTES);
+int64_t transport_buffer_bytes(const struct transport *transport) {
+    return 2 * (int64_t)(transport->size - 1) * (TRANSPORT_STAGED_BYTES + TRANSPORT_HEAD_BYTES);
 }
 
 enum status transport_garbled(const struct transport *transport,

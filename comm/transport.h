@@ -18,7 +18,8 @@
 #define TRANSPORT_RANKS_MAX 1024
 #define TRANSPORT_AWAIT_TIMEOUTS 2
 #define TRANSPORT_HEAD_BYTES 64 /* room for an implementation's own head before a message */
-#define TRANSPORT_RESERVED_BYTES (16 << 10) /* of a message, before anybody asks for more */
+#define TRANSPORT_STAGED_BYTES                                                                     \
+    (16 << 10) /* longer messages travel from and into their own memory */
 
 /* What is going on, for the message of a deadline and for the accounts. */
 struct transport_scope {
@@ -78,14 +79,14 @@ enum status transport_exchange(struct transport *transport, const struct transpo
                                const struct transport_send *sends, int32_t send_count,
                                struct transport_receive *receives, int32_t receive_count);
 
-/* Takes buffers for messages of up to `message_bytes` to and from every peer, unless there are such
- * already: at start, outside the steps, so that no step takes memory. A longer message, sent or
- * expected, is STATUS_INTERNAL afterwards. STATUS_LIMIT (logged) for more than MPI can count,
+/* Prepares for messages of up to `message_bytes` to and from every peer: at start, outside the
+ * steps, so that no step takes memory. A longer message, sent or expected, is STATUS_INTERNAL
+ * afterwards (16 KiB are always prepared for). STATUS_LIMIT (logged) for more than MPI can count,
  * STATUS_NO_MEMORY (logged). Local. */
 enum status transport_reserve(struct transport *transport, int64_t message_bytes);
 
-/* What transport_reserve takes for that, for the memory plan. Local. */
-int64_t transport_reserve_bytes(const struct transport *transport, int64_t message_bytes);
+/* What the transport's own buffers take, for the memory plan. Local. */
+int64_t transport_buffer_bytes(const struct transport *transport);
 
 /* Logs that a peer's message is not what this scope needs and returns STATUS_PEER. Local. */
 enum status transport_garbled(const struct transport *transport,

@@ -21,10 +21,12 @@
 #include "kernels/base/memory.h"
 
 #define TAG 1
-#define SIGN_TAG 2           /* signs of life, see struct wait */
-#define SPIN_NS 200000       /* how long a step's wait polls before it sleeps between polls */
-#define SLEEP_NS 50000       /* between polls of a step's wait */
-#define BUSY_NS 20000000     /* how long after a step the next one is thought to be near */
+#define BODY_TAG 3       /* a long payload, behind its head */
+#define SIGN_TAG 2       /* signs of life, see struct wait */
+#define SPIN_BYTE_NS 1   /* and for each byte that is under way: fragments want to be moved on */
+#define SPIN_NS 200000   /* how long a step's wait polls before it sleeps between polls */
+#define SLEEP_NS 50000   /* between polls of a step's wait */
+#define BUSY_NS 20000000 /* how long after a step the next one is thought to be near */
 #define IDLE_SLEEP_NS 700000 /* between polls while there is nothing to do */
 #define HEAD_MAGIC UINT32_C(0x4d4f4542)
 
@@ -37,22 +39,25 @@ struct head {
 };
 _Static_assert(sizeof(struct head) <= TRANSPORT_HEAD_BYTES, "room for the head");
 
-/* One message under way: head and payload travel as one MPI message. */
+/* One message under way. A payload of up to TRANSPORT_STAGED_BYTES travels as one MPI message with
+ * its head; a longer one follows it as a message of its own, from the sender's memory straight into
+ * the receiver's. */
 struct slot {
-    char *staging; /* head + payload */
+    char *staging;   /* head + payload */
+    bool body_comes; /* receiving: the head was there, the long payload is expected */
 };
 
 struct transport_mpi {
     struct transport transport;
     MPI_Comm communicator;
     struct slot sends[TRANSPORT_RANKS_MAX], receives[TRANSPORT_RANKS_MAX]; /* by peer */
-    int64_t message_bytes; /* the longest payload that there is staging for */
+    int64_t message_bytes; /* the longest payload that was announced by transport_reserve */
     void *region;          /* all staging */
     size_t region_bytes;
-    /* Of the exchange in progress: the receives, then the sends. */
-    MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
-    MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
-    int finished[2 * TRANSPORT_RANKS_MAX];
+    /* Of the exchange in progress: the receives, the sends, the sends' long payloads. */
+    MPI_Request requests[3 * TRANSPORT_RANKS_MAX];
+    MPI_Status statuses[3 * TRANSPORT_RANKS_MAX];
+    int finished[3 * TRANSPORT_RANKS_MAX];
     bool alive[TRANSPORT_RANKS_MAX]; /* by peer: gave a sign of life during this wait */
 };
 
@@ -60,11 +65,8 @@ static struct transport_mpi *self_of(struct transport *transport) {
     return (struct transport_mpi *)(void *)transport;
 }
 
-/* The pages of a buffer that is never used, or used for short messages only, are never touched. */
 static enum status mpi_reserve(struct transport *transport, int64_t message_bytes) {
     struct transport_mpi *mpi = self_of(transport);
-    if (message_bytes <= mpi->message_bytes)
-        return STATUS_OK;
     if (message_bytes > INT_MAX - TRANSPORT_HEAD_BYTES) {
         LOG_ERROR(
             "transport: expected messages of at most %d bytes (what MPI can count), got %lld: "
@@ -72,17 +74,18 @@ static enum status mpi_reserve(struct transport *transport, int64_t message_byte
             INT_MAX - TRANSPORT_HEAD_BYTES, (long long)message_bytes);
         return STATUS_LIMIT;
     }
-    void *region;
-    size_t bytes = (size_t)transport_reserve_bytes(transport, message_bytes);
-    RETURN_IF_ERROR(memory_acquire("message buffers", bytes, &region));
-    memory_release(mpi->region, mpi->region_bytes);
-    mpi->region = region;
-    mpi->region_bytes = bytes;
-    mpi->message_bytes = message_bytes;
-    size_t stride = (size_t)(message_bytes + TRANSPORT_HEAD_BYTES);
-    char *next = region;
-    for (int32_t peer = 0; peer < transport->size; peer++) {
-        if (peer == transport->rank)
+    if (message_bytes > mpi->message_bytes)
+        mpi->message_bytes = message_bytes;
+    return STATUS_OK;
+}
+
+static enum status take_staging(struct transport_mpi *mpi) {
+    mpi->region_bytes = (size_t)transport_buffer_bytes(&mpi->transport);
+    RETURN_IF_ERROR(memory_acquire("message buffers", mpi->region_bytes, &mpi->region));
+    size_t stride = TRANSPORT_STAGED_BYTES + TRANSPORT_HEAD_BYTES;
+    char *next = mpi->region;
+    for (int32_t peer = 0; peer < mpi->transport.size; peer++) {
+        if (peer == mpi->transport.rank)
             continue;
         mpi->sends[peer].staging = next;
         mpi->receives[peer].staging = next + stride;
@@ -115,34 +118,50 @@ static enum status mpi_failed(const struct transport_mpi *mpi, const struct tran
     return STATUS_PEER;
 }
 
+static int64_t staged_bytes(int64_t bytes) {
+    return (int64_t)sizeof(struct head) +
+           (bytes < TRANSPORT_STAGED_BYTES ? bytes : TRANSPORT_STAGED_BYTES);
+}
+
+static enum status post_send(struct transport_mpi *mpi, const struct transport_scope *scope,
+                             const struct transport_send *send, MPI_Request *request,
+                             MPI_Request *body) {
+    char *staging = mpi->sends[send->peer].staging;
+    bool is_long = send->bytes > TRANSPORT_STAGED_BYTES;
+    int64_t staged = is_long ? 0 : send->bytes;
+    RETURN_IF_ERROR(check_room(mpi, scope, send->bytes));
+    struct head head = {.magic = HEAD_MAGIC,
+                        .layer = scope->layer,
+                        .kind = (int32_t)scope->kind,
+                        .step = scope->step,
+                        .bytes = send->bytes};
+    memcpy(staging, &head, sizeof head);
+    if (staged > 0)
+        memcpy(staging + sizeof head, send->data, (size_t)staged);
+    int code = MPI_Isend(staging, (int)(staged + (int64_t)sizeof head), MPI_BYTE, send->peer, TAG,
+                         mpi->communicator, request);
+    if (code == MPI_SUCCESS && is_long)
+        code = MPI_Isend(send->data, (int)send->bytes, MPI_BYTE, send->peer, BODY_TAG,
+                         mpi->communicator, body);
+    return code == MPI_SUCCESS ? STATUS_OK : mpi_failed(mpi, scope, send->peer, code);
+}
+
 static enum status post(struct transport_mpi *mpi, const struct transport_scope *scope,
                         const struct transport_send *sends, int32_t send_count,
                         const struct transport_receive *receives, int32_t receive_count) {
     for (int32_t i = 0; i < receive_count; i++) {
         struct slot *slot = &mpi->receives[receives[i].peer];
         RETURN_IF_ERROR(check_room(mpi, scope, receives[i].capacity));
-        int code =
-            MPI_Irecv(slot->staging, (int)(receives[i].capacity + (int64_t)sizeof(struct head)),
-                      MPI_BYTE, receives[i].peer, TAG, mpi->communicator, &mpi->requests[i]);
+        slot->body_comes = false;
+        int code = MPI_Irecv(slot->staging, (int)staged_bytes(receives[i].capacity), MPI_BYTE,
+                             receives[i].peer, TAG, mpi->communicator, &mpi->requests[i]);
         if (code != MPI_SUCCESS)
             return mpi_failed(mpi, scope, receives[i].peer, code);
     }
     for (int32_t i = 0; i < send_count; i++) {
-        struct slot *slot = &mpi->sends[sends[i].peer];
-        RETURN_IF_ERROR(check_room(mpi, scope, sends[i].bytes));
-        struct head head = {.magic = HEAD_MAGIC,
-                            .layer = scope->layer,
-                            .kind = (int32_t)scope->kind,
-                            .step = scope->step,
-                            .bytes = sends[i].bytes};
-        memcpy(slot->staging, &head, sizeof head);
-        if (sends[i].bytes > 0)
-            memcpy(slot->staging + sizeof head, sends[i].data, (size_t)sends[i].bytes);
-        int code =
-            MPI_Isend(slot->staging, (int)(sends[i].bytes + (int64_t)sizeof head), MPI_BYTE,
-                      sends[i].peer, TAG, mpi->communicator, &mpi->requests[receive_count + i]);
-        if (code != MPI_SUCCESS)
-            return mpi_failed(mpi, scope, sends[i].peer, code);
+        MPI_Request *request = &mpi->requests[receive_count + i], *body = request + send_count;
+        *body = MPI_REQUEST_NULL;
+        RETURN_IF_ERROR(post_send(mpi, scope, &sends[i], request, body));
     }
     return STATUS_OK;
 }
@@ -162,18 +181,29 @@ static enum status check_head(const struct transport_mpi *mpi, const struct tran
     return STATUS_PEER;
 }
 
+/* What came for a receive: all of it, or the head; then *request becomes that of the payload. */
 static enum status take(struct transport_mpi *mpi, const struct transport_scope *scope,
-                        struct transport_receive *receive, const MPI_Status *status) {
+                        struct transport_receive *receive, const MPI_Status *status,
+                        MPI_Request *request) {
     int count;
     MPI_Get_count(status, MPI_BYTE, &count);
-    int64_t bytes = (int64_t)count - (int64_t)sizeof(struct head);
+    struct slot *slot = &mpi->receives[receive->peer];
+    int64_t bytes = (int64_t)count - (slot->body_comes ? 0 : (int64_t)sizeof(struct head));
     struct head head = {0};
-    const char *staging = mpi->receives[receive->peer].staging;
     if (bytes >= 0)
-        memcpy(&head, staging, sizeof head);
+        memcpy(&head, slot->staging, sizeof head);
+    if (!slot->body_comes && bytes == 0 && head.bytes > TRANSPORT_STAGED_BYTES)
+        bytes = head.bytes;
     RETURN_IF_ERROR(check_head(mpi, scope, receive->peer, &head, bytes));
-    if (bytes > 0)
-        memcpy(receive->buffer, staging + sizeof head, (size_t)bytes);
+    if (!slot->body_comes && bytes > TRANSPORT_STAGED_BYTES) {
+        /* Too long a one is MPI's to refuse: then the sender, too, is through with it. */
+        slot->body_comes = true;
+        int code = MPI_Irecv(receive->buffer, (int)receive->capacity, MPI_BYTE, receive->peer,
+                             BODY_TAG, mpi->communicator, request);
+        return code == MPI_SUCCESS ? STATUS_OK : mpi_failed(mpi, scope, receive->peer, code);
+    }
+    if (!slot->body_comes && bytes > 0)
+        memcpy(receive->buffer, slot->staging + sizeof head, (size_t)bytes);
     receive->bytes = bytes;
     return STATUS_OK;
 }
@@ -188,9 +218,14 @@ struct wait {
     struct transport_receive *receives;
     int32_t send_count, receive_count;
     int64_t start_ns, timeout_ns;
-    bool idle; /* nothing may come for long */
+    int64_t long_bytes; /* sent and received in messages of their own */
+    bool idle;          /* nothing may come for long */
     enum { WAIT_SHORT, WAIT_LONG, WAIT_SIGNED, WAIT_EXTENDED } phase;
 };
+
+static int32_t request_count(const struct wait *wait) {
+    return wait->receive_count + 2 * wait->send_count;
+}
 
 static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
     return mpi->requests[request] != MPI_REQUEST_NULL;
@@ -199,8 +234,9 @@ static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
 static int32_t peer_of(const struct wait *wait, int32_t request) {
     if (request < wait->receive_count)
         return wait->receives[request].peer;
+    int32_t send = request - wait->receive_count;
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are as many sends as counted
-    return wait->sends[request - wait->receive_count].peer;
+    return wait->sends[send < wait->send_count ? send : send - wait->send_count].peer;
 }
 
 /* Whether a request before this one names the same peer. */
@@ -217,7 +253,7 @@ static void report_deadline(const struct transport_mpi *mpi, const struct wait *
     char text[512];
     int used = 0;
     text[0] = '\0';
-    for (int32_t i = 0; i < wait->receive_count + wait->send_count && used < 400; i++) {
+    for (int32_t i = 0; i < request_count(wait) && used < 400; i++) {
         int32_t peer = peer_of(wait, i);
         if (is_missing(mpi, i) && !is_named(mpi, wait, i) && !(silent && mpi->alive[peer]))
             used += snprintf(text + used, sizeof text - (size_t)used, "%s rank %d on %s",
@@ -251,7 +287,7 @@ static void give_signs(struct transport_mpi *mpi) {
 }
 
 static bool all_missing_are_alive(const struct transport_mpi *mpi, const struct wait *wait) {
-    for (int32_t i = 0; i < wait->receive_count + wait->send_count; i++)
+    for (int32_t i = 0; i < request_count(wait); i++)
         if (is_missing(mpi, i) && !mpi->alive[peer_of(wait, i)])
             return false;
     return true;
@@ -280,12 +316,15 @@ static enum status check_deadline(struct transport_mpi *mpi, struct wait *wait, 
     return STATUS_OK;
 }
 
-static void pause_between_polls(int64_t waited_ns, bool idle) {
-    if (waited_ns < SPIN_NS) {
+/* quiet_ns: how long nothing has come or gone. Returns whether it slept. */
+static bool pause_between_polls(const struct wait *wait, int64_t quiet_ns) {
+    if (quiet_ns < SPIN_NS + SPIN_BYTE_NS * wait->long_bytes) {
         sched_yield(); /* ranks share cores */
-        return;
+        return false;
     }
-    nanosleep(&(struct timespec){0, idle && waited_ns > BUSY_NS ? IDLE_SLEEP_NS : SLEEP_NS}, NULL);
+    bool far = wait->idle && quiet_ns > BUSY_NS;
+    nanosleep(&(struct timespec){0, far ? IDLE_SLEEP_NS : SLEEP_NS}, NULL);
+    return true;
 }
 
 /* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only.
@@ -302,38 +341,47 @@ static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *
     return code;
 }
 
-/* One look at all requests; *left falls by those that are through. */
+/* One look at all requests; *events: how many are through, heads of long payloads too. */
 static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool slept,
-                             int32_t *left) {
+                             int32_t *left, int32_t *events) {
     int through;
-    int code = test_some(mpi, wait->receive_count + wait->send_count, slept, &through);
+    int code = test_some(mpi, request_count(wait), slept, &through);
     if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
         return mpi_failed(mpi, wait->scope, peer_of(wait, 0), code);
+    *events = through > 0 ? through : 0;
     for (int i = 0; i < through; i++) {
-        int32_t request = mpi->finished[i];
+        int32_t at = mpi->finished[i];
         if (code == MPI_ERR_IN_STATUS && mpi->statuses[i].MPI_ERROR != MPI_SUCCESS)
-            return mpi_failed(mpi, wait->scope, peer_of(wait, request), mpi->statuses[i].MPI_ERROR);
-        if (request < wait->receive_count)
-            RETURN_IF_ERROR(take(mpi, wait->scope, &wait->receives[request], &mpi->statuses[i]));
+            return mpi_failed(mpi, wait->scope, peer_of(wait, at), mpi->statuses[i].MPI_ERROR);
+        if (at < wait->receive_count)
+            RETURN_IF_ERROR(
+                take(mpi, wait->scope, &wait->receives[at], &mpi->statuses[i], &mpi->requests[at]));
+        if (is_missing(mpi, at))
+            wait->long_bytes += wait->receives[at].capacity;
+        else
+            (*left)--;
     }
-    *left -= through > 0 ? through : 0;
     return STATUS_OK;
 }
 
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
-    int32_t left = wait->send_count + wait->receive_count, last = left;
-    int64_t first = 0, waited = 0;
+    int32_t left = wait->receive_count, events = 0;
+    int64_t first = 0, quiet_since = wait->start_ns;
+    bool slept = false;
+    for (int32_t i = wait->receive_count; i < request_count(wait); i++)
+        left += is_missing(mpi, i) ? 1 : 0;
     while (left > 0) {
-        RETURN_IF_ERROR(poll_once(mpi, wait, waited >= SPIN_NS, &left));
-        if (left < last) {
-            if (first == 0)
-                first = clock_now_ns();
-            last = left;
+        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &left, &events));
+        if (events == 0) {
+            int64_t now = clock_now_ns();
+            RETURN_IF_ERROR(check_deadline(mpi, wait, now - wait->start_ns));
+            slept = pause_between_polls(wait, now - quiet_since);
             continue;
         }
-        waited = clock_now_ns() - wait->start_ns;
-        RETURN_IF_ERROR(check_deadline(mpi, wait, waited));
-        pause_between_polls(waited, wait->idle);
+        quiet_since = clock_now_ns();
+        slept = false;
+        if (first == 0)
+            first = quiet_since;
     }
     if (mpi->transport.traffic != NULL && first > 0 && !wait->idle) {
         mpi->transport.traffic->wait_ns += first - wait->start_ns;
@@ -353,6 +401,8 @@ static enum status mpi_exchange(struct transport *transport, const struct transp
                         .receive_count = receive_count,
                         .start_ns = clock_now_ns(),
                         .timeout_ns = (int64_t)transport->timeout_ms * 1000000};
+    for (int32_t i = 0; i < send_count; i++)
+        wait.long_bytes += sends[i].bytes > TRANSPORT_STAGED_BYTES ? sends[i].bytes : 0;
     RETURN_IF_ERROR(post(mpi, scope, sends, send_count, receives, receive_count));
     return wait_all(mpi, &wait);
 }
@@ -404,5 +454,6 @@ enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[6
                                         .node_of = node_of,
                                         .host_of = host_of};
     *transport = &mpi->transport; /* also on failure: rank_group_finish gives it back */
-    return mpi_reserve(&mpi->transport, TRANSPORT_RESERVED_BYTES);
+    mpi->message_bytes = TRANSPORT_STAGED_BYTES;
+    return take_staging(mpi);
 }

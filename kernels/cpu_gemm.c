@@ -306,10 +306,18 @@ static void finish_down(const struct product *product, int32_t panel, int64_t ro
                         float *sums) {
     const struct expert_down_args *args = product->args;
     int32_t width = product->micro->panel, first = panel * width;
-    int64_t stride = product->weight->rows;
-    char *y = (char *)args->y + (row * stride + first) * dtype_bytes(args->y_dtype);
-    store_rows(product, sums, columns_of(product, first, width),
-               (struct rows_out){y, rows, stride, args->y_dtype});
+    int64_t stride = product->weight->rows, bytes = dtype_bytes(args->y_dtype);
+    int32_t count = columns_of(product, first, width);
+    char *y = (char *)args->y + first * bytes;
+    if (args->place == NULL) {
+        store_rows(product, sums, count,
+                   (struct rows_out){y + row * stride * bytes, rows, stride, args->y_dtype});
+        return;
+    }
+    for (int32_t i = 0; i < rows; i++, sums += width) {
+        char *to = y + args->place[row + i] * stride * bytes;
+        store_rows(product, sums, count, (struct rows_out){to, 1, stride, args->y_dtype});
+    }
 }
 
 void cpu_gemm_gemm(const struct kernels *kernels, const struct gemm_args *args) {
@@ -358,7 +366,7 @@ void cpu_gemm_expert_down(const struct kernels *kernels, const struct expert_dow
     product.experts = args->rows.experts;
     product.finish = finish_down;
     product.args = args;
-    product.direct = args->y_dtype == DTYPE_F32 ? args->y : NULL;
+    product.direct = args->y_dtype == DTYPE_F32 && args->place == NULL ? args->y : NULL;
     product.direct_stride = args->weight->rows;
     run_product(&product);
 }

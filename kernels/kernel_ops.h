@@ -143,6 +143,7 @@ struct expert_down_args {
     const struct weight *weight;
     void *y; /* dense [offsets[experts]][W->rows] of y_dtype */
     enum dtype y_dtype;
+    const int32_t *place; /* [offsets[experts]]: which row of y each row becomes; NULL: the same */
 };
 
 enum router_score {

@@ -84,8 +84,9 @@ static void down_row(void *context, int32_t row, int32_t thread) {
     const struct expert_down_args *args = context;
     const struct weight *weight = args->weight;
     int32_t expert = expert_of(&args->rows, row);
+    int64_t place = args->place != NULL ? args->place[row] : row;
     for (int32_t n = 0; n < weight->rows; n++)
-        store(args->y, args->y_dtype, (int64_t)row * weight->rows + n,
+        store(args->y, args->y_dtype, place * weight->rows + n,
               dot(weight, expert, WEIGHT_PART_ONLY, args->h, row, n));
 }
 

@@ -12,6 +12,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/probe.h"
+#include "launcher/bench_exchange.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
 #include "launcher/job.h"
@@ -380,7 +381,7 @@ static enum status bench_latency(const struct bench_flags *flags, struct engine_
 static enum status bench(struct bench_flags *flags, int argc, char **argv) {
     int operand = flags->engine.settings.first_operand;
     if (operand + 1 != argc || strcmp(argv[operand], "latency") != 0) {
-        LOG_ERROR("bench: expected 'latency', got '%s'",
+        LOG_ERROR("bench: expected 'latency' or 'exchange', got '%s'",
                   operand < argc ? argv[operand] : "nothing");
         return STATUS_USAGE;
     }
@@ -434,10 +435,14 @@ enum status command_bench(int argc, char **argv) {
             "Measures prefill and decode and prints tokens/s; of one sequence on one rank with "
             "the share of this\nmachine's multiply-add peak (prefill) and read bandwidth "
             "(decode), both measured in the same run;\nunder mpirun with the share of time "
-            "that the coordinator waited for other ranks.",
+            "that the coordinator waited for other ranks.\n"
+            "'bench exchange' (with a --help of its own) measures dispatch and combine between "
+            "ranks.",
         .entries = entries};
     int32_t count = engine_flags_entries(&flags.engine, entries, BENCH_ENTRIES);
     command.count = engine_flags_rank_entries(&flags.engine, entries, count);
+    if (argc > 1 && strcmp(argv[1], "exchange") == 0)
+        return bench_exchange(argc - 1, argv + 1);
     struct settings *settings = &flags.engine.settings;
     enum status status = settings_parse(&command, argc, argv, settings);
     if (status == STATUS_OK && !settings->answered)

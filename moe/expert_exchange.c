@@ -62,10 +62,10 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
     size_t pairs = (size_t)exchange->pairs_max;
     bool copy_each = ranks->flow != EXPERT_FLOW_AUTO && expert_flow_ops_of(ranks->flow)->copy_each;
     size_t copies = copy_each ? pairs : rows;
-    int64_t dispatch = expert_message_capacity((int64_t)count, (int64_t)copies, exchange->pairs_max,
-                                               expert_flow_row_bytes(exchange));
+    exchange->message_bytes = expert_message_capacity(
+        (int64_t)count, (int64_t)copies, exchange->pairs_max, expert_flow_row_bytes(exchange));
     int64_t combine = exchange->pairs_max * (int64_t)y_row_bytes(exchange);
-    exchange->message_bytes = dispatch > combine ? dispatch : combine;
+    exchange->longest_bytes = combine > exchange->message_bytes ? combine : exchange->message_bytes;
     take_messages(arena, exchange, count);
     exchange->rows_of = arena_take(arena, count * sizeof(int32_t));
     exchange->nodes.first = arena_take(arena, (count + 1) * sizeof(int32_t));
@@ -79,10 +79,11 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
     exchange->pair_first = arena_take(arena, (count + 1) * sizeof(int32_t));
     exchange->pair_row = arena_take(arena, pairs * sizeof(int32_t));
     exchange->pair_slot = arena_take(arena, pairs * sizeof(int32_t));
-    exchange->pair_place = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->y_place = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->row_of = arena_take(arena, pairs * sizeof(int32_t));
     exchange->offsets = arena_take(arena, ((size_t)limits->slots + 1) * sizeof(int32_t));
     exchange->source = arena_take(arena, pairs * sizeof(int32_t));
-    exchange->y_home = arena_take(arena, pairs * y_row_bytes(exchange));
+    exchange->y = arena_take(arena, 2 * pairs * y_row_bytes(exchange));
     if (exchange->nodes.first != NULL)
         list_nodes(ranks->transport, &exchange->nodes);
 }
@@ -178,15 +179,32 @@ static int take_section(struct expert_exchange *exchange, const struct expert_se
     return 0;
 }
 
+/* The same for this rank's own rows, which did not travel. */
+static void take_own(struct expert_exchange *exchange, const char *x_act, int32_t *rows) {
+    size_t stride = expert_flow_row_stride(exchange);
+    int32_t self = exchange->ranks->transport->rank, last = -1;
+    for (int32_t i = exchange->home_first[self]; i < exchange->home_first[self + 1]; i++) {
+        int32_t pair = exchange->home_pair[i], row = pair / exchange->limits.top_k;
+        if (row != last)
+            memcpy(exchange->x + (size_t)(*rows)++ * stride, x_act + (size_t)row * stride, stride);
+        last = row;
+        exchange->pair_row[exchange->pairs] = *rows - 1;
+        exchange->pair_slot[exchange->pairs++] =
+            exchange->home_slot[pair] - exchange->layer->first_slot[self];
+    }
+}
+
 /* What is computed here: by source rank, whatever way it came. */
 static enum status take_sections(struct expert_exchange *exchange,
-                                 const struct transport_scope *scope) {
+                                 const struct transport_scope *scope, const char *x_act) {
     int32_t rows = 0;
     exchange->pairs = 0;
     for (int32_t source = 0; source < size_of(exchange); source++) {
         const struct expert_section *section = &exchange->sections[source];
         exchange->pair_first[source] = exchange->pairs;
-        if (take_section(exchange, section, &rows) != 0)
+        if (source == exchange->ranks->transport->rank)
+            take_own(exchange, x_act, &rows);
+        else if (take_section(exchange, section, &rows) != 0)
             return transport_garbled(exchange->ranks->transport, scope, source, section->pairs);
     }
     exchange->pair_first[size_of(exchange)] = exchange->pairs;
@@ -209,7 +227,7 @@ static void sort_pairs(struct expert_exchange *exchange) {
         offsets[s + 1] += offsets[s];
     for (int32_t i = 0; i < pairs; i++) {
         int32_t place = offsets[exchange->pair_slot[i]]++;
-        exchange->pair_place[i] = place;
+        exchange->y_place[place] = i;
         exchange->source[place] = exchange->pair_row[i];
     }
     memmove(offsets + 1, offsets, sizeof *offsets * (size_t)slots);
@@ -263,7 +281,7 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
     aim(exchange, moe_layer, rows, ids);
     memset(exchange->sections, 0, sizeof *exchange->sections * (size_t)size_of(exchange));
     RETURN_IF_ERROR(exchange->flow->dispatch(exchange, scope, rows, x_act));
-    RETURN_IF_ERROR(take_sections(exchange, scope));
+    RETURN_IF_ERROR(take_sections(exchange, scope, x_act));
     sort_pairs(exchange);
     count_locality(exchange, scope, rows);
     return STATUS_OK;
@@ -271,66 +289,47 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
 
 /* ---- combine ---- */
 
-static int64_t write_outputs(struct expert_exchange *exchange, int32_t home, const char *y) {
-    size_t bytes = y_row_bytes(exchange);
-    int32_t first = exchange->pair_first[home], end = exchange->pair_first[home + 1];
-    char *to = exchange->outgoing[home];
-    for (int32_t i = first; i < end; i++, to += bytes)
-        memcpy(to, y + (size_t)exchange->pair_place[i] * bytes, bytes);
-    return (int64_t)((size_t)(end - first) * bytes);
-}
-
-static void read_outputs(struct expert_exchange *exchange, int32_t from, const char *message) {
-    size_t bytes = y_row_bytes(exchange);
-    for (int32_t i = exchange->home_first[from]; i < exchange->home_first[from + 1]; i++) {
-        memcpy(exchange->y_home + (size_t)exchange->home_pair[i] * bytes, message, bytes);
-        message += bytes;
-    }
-}
-
-/* Outputs for home rows that were computed here. */
-static void keep_outputs(struct expert_exchange *exchange, const struct transport_scope *scope,
-                         const char *y) {
-    size_t bytes = y_row_bytes(exchange);
+/* Where the outputs of home's pairs stand: what this rank computed itself, and behind that what
+ * came. */
+static void find_outputs(struct expert_exchange *exchange) {
     int32_t self = exchange->ranks->transport->rank;
-    const int32_t *home_pair = exchange->home_pair + exchange->home_first[self];
-    const int32_t *place = exchange->pair_place + exchange->pair_first[self];
-    int32_t count = exchange->home_first[self + 1] - exchange->home_first[self];
-    for (int32_t i = 0; i < count; i++)
-        memcpy(exchange->y_home + (size_t)home_pair[i] * bytes, y + (size_t)place[i] * bytes,
-               bytes);
-    struct traffic *traffic = exchange->ranks->transport->traffic;
-    if (traffic != NULL && count > 0)
-        traffic_count(traffic, scope->layer, scope->kind, TRAFFIC_SELF, count * (int64_t)bytes);
+    for (int32_t rank = 0; rank < size_of(exchange); rank++) {
+        int32_t first = exchange->home_first[rank], count = exchange->home_first[rank + 1] - first;
+        int32_t row = rank == self ? exchange->pair_first[self] : exchange->pairs_max + first;
+        for (int32_t i = 0; i < count; i++)
+            exchange->row_of[exchange->home_pair[first + i]] = row + i;
+    }
 }
 
 enum status expert_exchange_combine(struct expert_exchange *exchange,
-                                    const struct transport_scope *scope, const void *y) {
+                                    const struct transport_scope *scope) {
     struct transport *transport = exchange->ranks->transport;
     struct transport_send *sends = exchange->sends;
     struct transport_receive *receives = exchange->receives;
+    int64_t bytes = (int64_t)y_row_bytes(exchange), kept = 0;
+    char *elsewhere = exchange->y + exchange->pairs_max * bytes;
     int32_t send_count = 0, receive_count = 0;
     for (int32_t peer = 0; peer < transport->size; peer++) {
-        if (peer == transport->rank)
+        const int32_t *pair = exchange->pair_first + peer, *home = exchange->home_first + peer;
+        int64_t sent = (pair[1] - pair[0]) * bytes, expected = (home[1] - home[0]) * bytes;
+        if (peer == transport->rank) {
+            kept = expected;
             continue;
-        int64_t sent = write_outputs(exchange, peer, y);
-        int64_t expected = (exchange->home_first[peer + 1] - exchange->home_first[peer]) *
-                           (int64_t)y_row_bytes(exchange);
+        }
         if (sent > 0)
             sends[send_count++] = (struct transport_send){
-                .peer = peer, .data = exchange->outgoing[peer], .bytes = sent};
+                .peer = peer, .data = exchange->y + pair[0] * bytes, .bytes = sent};
         if (expected > 0)
             receives[receive_count++] = (struct transport_receive){
-                .peer = peer, .buffer = exchange->incoming[peer], .capacity = expected};
+                .peer = peer, .buffer = elsewhere + home[0] * bytes, .capacity = expected};
     }
     RETURN_IF_ERROR(
         transport_exchange(transport, scope, sends, send_count, receives, receive_count));
-    for (int32_t i = 0; i < receive_count; i++) {
-        int32_t peer = receives[i].peer;
+    for (int32_t i = 0; i < receive_count; i++)
         if (receives[i].bytes != receives[i].capacity)
-            return transport_garbled(transport, scope, peer, receives[i].bytes);
-        read_outputs(exchange, peer, exchange->incoming[peer]);
-    }
-    keep_outputs(exchange, scope, y);
+            return transport_garbled(transport, scope, receives[i].peer, receives[i].bytes);
+    if (transport->traffic != NULL && kept > 0)
+        traffic_count(transport->traffic, scope->layer, scope->kind, TRAFFIC_SELF, kept);
+    find_outputs(exchange);
     return STATUS_OK;
 }

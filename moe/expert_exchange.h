@@ -70,6 +70,7 @@ struct expert_exchange {
     int32_t *rows_of;                    /* [ranks]: home rows of each in this step, as planned */
 
     char **outgoing, **incoming;   /* [ranks]: one message each */
+    int64_t longest_bytes;         /* of any message, dispatch or combine */
     int64_t message_bytes;         /* capacity of each */
     struct expert_writer *writers; /* [ranks] */
     struct transport_send *sends;  /* [ranks], and below: of the exchange in progress */
@@ -86,10 +87,12 @@ struct expert_exchange {
     int32_t *pair_first; /* [ranks + 1]: first pair of each source */
     int32_t *pair_row, *pair_slot; /* [pairs here]: row in x, local slot; by source, then as the
                                       source listed them */
-    int32_t *pair_place;           /* [pairs here]: place in the sorted order */
     int32_t *offsets, *source;     /* sorted: expert_rows of the local slots */
-    char *y_home;  /* [rows * top_k][hidden] of wire_dtype: outputs by (row, slot) */
-    int32_t pairs; /* to compute here */
+    char *y;          /* outputs, rows [hidden] of wire_dtype: pairs_max computed here, by source as
+                       * listed, then pairs_max computed elsewhere, by rank as listed */
+    int32_t *y_place; /* [pairs here]: the row of y that each sorted pair becomes */
+    int32_t *row_of;  /* [rows * top_k]: after combine, the row of y of each (row, slot) of home */
+    int32_t pairs;    /* to compute here */
 };
 
 /* Takes all buffers from the arena, or measures them. `ranks` is kept. Local. */
@@ -107,15 +110,17 @@ enum status expert_exchange_measure_links(struct expert_exchange *exchange);
 void expert_exchange_begin_step(struct expert_exchange *exchange, const int32_t *rows_of);
 
 /* Sends `rows` home rows x_act (act rows) to where their experts ids [rows][top_k] are, and
- * receives. Afterwards exchange->x, offsets, source and pairs tell what to compute. STATUS_PEER.
+ * receives. Afterwards exchange->x, offsets, source and pairs tell what to compute,
+ * y_place where to put it. STATUS_PEER.
  * Collective over all ranks, also those without rows. */
 enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t moe_layer,
                                      int32_t rows, const int32_t *ids, const void *x_act);
 
-/* Sends the outputs y [pairs][hidden] (sorted order, wire type) home. Afterwards exchange->y_home
- * holds this rank's own. STATUS_PEER. Collective. */
+/* Sends home the outputs that stand in exchange->y where y_place says. Afterwards exchange->y and
+ * row_of give those of this rank's rows. Nothing is copied: outputs travel from and into y.
+ * STATUS_PEER. Collective. */
 enum status expert_exchange_combine(struct expert_exchange *exchange,
-                                    const struct transport_scope *scope, const void *y);
+                                    const struct transport_scope *scope);
 
 #endif

@@ -8,7 +8,7 @@
 
 struct expert_flow_ops {
     /* Brings this rank's `rows` home rows x to where exchange->home_slot and home_rank say, and
-     * fills exchange->sections from everybody's. Ranks for which exchange->rows_of is 0 send no
+     * fills exchange->sections from all others'. Ranks for which exchange->rows_of is 0 send no
      * section. STATUS_PEER. Collective. */
     enum status (*dispatch)(struct expert_exchange *exchange, const struct transport_scope *scope,
                             int32_t rows, const char *x);

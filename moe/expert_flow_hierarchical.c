@@ -64,11 +64,15 @@ static void write_own(struct expert_exchange *exchange, int32_t rows, const char
         if (node_of(exchange, peer) != node_of(exchange, self))
             expert_message_open(&exchange->writers[peer], self);
     }
+    if (exchange->rows_of[self] == 0)
+        return;
     open_sections(exchange, self);
     for (int32_t row = 0; row < rows; row++)
         for (int32_t pair = row * top_k; pair < (row + 1) * top_k; pair++) {
             int32_t hop = next_hop(exchange, exchange->home_rank[pair]);
             struct expert_writer *writer = &exchange->writers[hop];
+            if (hop == self)
+                continue;
             if (writer->last != row)
                 expert_message_add_row(writer, x + (size_t)row * stride, row_bytes);
             writer->last = row;

@@ -23,7 +23,6 @@ void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int3
     workspace->plan.row_of = arena_take(arena, m * k * sizeof(int32_t));
     workspace->h =
         arena_take(arena, m * k * (size_t)activation_stride(layer->expert_intermediate) * act);
-    workspace->y = arena_take(arena, m * k * hidden * wire);
     if (ranks != NULL && ranks->transport->size > 1) {
         struct expert_exchange_limits limits = {.rows = rows,
                                                 .top_k = layer->router.top_k,
@@ -32,6 +31,9 @@ void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int3
                                                 .act_dtype = layer->act_dtype,
                                                 .wire_dtype = layer->wire_dtype};
         expert_exchange_take(arena, ranks, &limits, &workspace->exchange);
+        workspace->y = workspace->exchange.y;
+    } else {
+        workspace->y = arena_take(arena, m * k * hidden * wire);
     }
     if (layer->shared_intermediate > 0) {
         workspace->shared_h =
@@ -60,10 +62,11 @@ static void route(const struct kernels *kernels, const struct moe_layer *layer,
     kernels->ops->router(kernels, &choose);
 }
 
-/* Both products of the experts on this rank, over pairs sorted by expert. */
+/* Both products of the experts on this rank, over pairs sorted by expert; outputs go to the rows
+ * `place` of y (NULL: in this order). */
 static void run_experts(const struct kernels *kernels, const struct moe_layer *layer,
                         struct moe_workspace *workspace, const struct expert_rows *rows,
-                        const void *x_act) {
+                        const void *x_act, const int32_t *place) {
     struct expert_gate_up_args up = {
         .rows = *rows, .x = x_act, .weight = &layer->gate_up, .h = workspace->h};
     kernels->ops->expert_gate_up(kernels, &up);
@@ -71,7 +74,8 @@ static void run_experts(const struct kernels *kernels, const struct moe_layer *l
                                     .h = workspace->h,
                                     .weight = &layer->down,
                                     .y = workspace->y,
-                                    .y_dtype = layer->wire_dtype};
+                                    .y_dtype = layer->wire_dtype,
+                                    .place = place};
     kernels->ops->expert_down(kernels, &down);
 }
 
@@ -97,11 +101,10 @@ static void dispatch_and_run_here(const struct kernels *kernels, const struct mo
                                  .offsets = workspace->plan.offsets,
                                  .source = workspace->plan.source};
     count_computed(layer, workspace, &sorted, NULL);
-    run_experts(kernels, layer, workspace, &sorted, x_act);
+    run_experts(kernels, layer, workspace, &sorted, x_act, NULL);
 }
 
-/* Tokens to their experts' ranks, outputs home: y_home holds pair (row, slot) at row * top_k +
- * slot. */
+/* Tokens to their experts' ranks, outputs home. */
 static enum status dispatch_and_run_across(const struct kernels *kernels,
                                            const struct moe_layer *layer,
                                            struct moe_workspace *workspace, int32_t rows,
@@ -116,12 +119,9 @@ static enum status dispatch_and_run_across(const struct kernels *kernels,
     const struct placement_layer *placed = &exchange->ranks->placement->layer[layer->index];
     count_computed(layer, workspace, &sorted,
                    placed->expert_of + placed->first_slot[exchange->ranks->transport->rank]);
-    run_experts(kernels, layer, workspace, &sorted, exchange->x);
+    run_experts(kernels, layer, workspace, &sorted, exchange->x, exchange->y_place);
     scope.kind = TRAFFIC_COMBINE;
-    RETURN_IF_ERROR(expert_exchange_combine(exchange, &scope, workspace->y));
-    for (int32_t i = 0; i < rows * layer->router.top_k; i++)
-        workspace->plan.row_of[i] = i;
-    return STATUS_OK;
+    return expert_exchange_combine(exchange, &scope);
 }
 
 /* The shared expert sees every token; it is a dense MLP beside the routed ones, optionally gated by
@@ -169,9 +169,10 @@ enum status moe_layer_forward(const struct kernels *kernels, const struct moe_la
     struct combine_args combine = {.rows = rows,
                                    .columns = layer->hidden,
                                    .top_k = layer->router.top_k,
-                                   .y = across ? workspace->exchange.y_home : workspace->y,
+                                   .y = workspace->y,
                                    .y_dtype = layer->wire_dtype,
-                                   .row_of = workspace->plan.row_of,
+                                   .row_of =
+                                       across ? workspace->exchange.row_of : workspace->plan.row_of,
                                    .weights = workspace->weights,
                                    .out = out};
     kernels->ops->combine(kernels, &combine);

@@ -32,11 +32,11 @@ struct moe_workspace {
     int32_t *ids;         /* [rows][top_k], slots in falling order of score */
     float *weights;       /* [rows][top_k] */
     struct expert_plan plan;
-    void *h;                         /* act rows [rows * top_k][expert_intermediate] */
-    void *y;                         /* [rows * top_k][hidden] of wire_dtype */
-    void *shared_h;                  /* act rows [rows][shared_intermediate] */
-    float *shared_y;                 /* [rows][hidden] */
-    float *shared_gate;              /* [rows] */
+    void *h;            /* act rows [rows * top_k][expert_intermediate] */
+    void *y;            /* [rows * top_k][hidden] of wire_dtype; of several ranks exchange.y */
+    void *shared_h;     /* act rows [rows][shared_intermediate] */
+    float *shared_y;    /* [rows][hidden] */
+    float *shared_gate; /* [rows] */
     struct expert_exchange exchange; /* of several ranks; ranks NULL: one rank has all experts */
     struct transport_scope scope;    /* step and layer in progress, for messages and accounts */
     int64_t *computed; /* [MoE layers][experts]: pairs computed on this rank are added; NULL: not */

@@ -113,14 +113,8 @@ static enum status measure_steps(struct engine *engine, const struct engine_opti
     struct step_limits plan = step_limits_of(engine, options);
     struct step_executor_options executor = executor_options_of(engine, options);
     struct step_link_options link = link_options_of(engine, options);
-    int64_t link_bytes, message_bytes;
-    RETURN_IF_ERROR(step_link_memory_bytes(&link, &link_bytes, &message_bytes));
-    if (engine->ranks->size > 1) { /* the transport keeps buffers for the longest message of all */
-        int64_t reserved = transport_reserve_bytes(engine->ranks->transport, message_bytes);
-        int64_t more = reserved - memory->message_bytes;
-        memory->message_bytes += more > 0 ? more : 0;
-        memory->total += more > 0 ? more : 0;
-    }
+    int64_t link_bytes;
+    RETURN_IF_ERROR(step_link_memory_bytes(&link, &link_bytes));
     memory->step_bytes =
         step_plan_memory_bytes(&plan) + step_executor_memory_bytes(&executor) + link_bytes;
     memory->total += memory->step_bytes;

@@ -70,7 +70,7 @@ static struct transport *transport_of(const struct model *model) {
 /* The longest message of a forward: tokens and outputs of experts, rows of a slice, or logits. */
 static int64_t longest_message(const struct model *model) {
     const struct row_slice *slice = &model->workspace.slice;
-    int64_t longest = model->workspace.moe.exchange.message_bytes;
+    int64_t longest = model->workspace.moe.exchange.longest_bytes;
     if (model->ranks.tensor.count <= 1)
         return longest;
     int64_t rows = (int64_t)model->limits.rows * slice->widest * (int64_t)sizeof(float);
@@ -104,8 +104,7 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
                               .kv_bytes = (int64_t)kv_cache_block_bytes(&shape, spec->layers) *
                                           (int64_t)limits->kv_blocks};
     if (transport_of(model) != NULL)
-        memory->message_bytes =
-            transport_reserve_bytes(transport_of(model), longest_message(model));
+        memory->message_bytes = transport_buffer_bytes(transport_of(model));
     memory->total =
         memory->weights.total + memory->workspace_bytes + memory->kv_bytes + memory->message_bytes;
     return STATUS_OK;

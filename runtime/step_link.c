@@ -51,14 +51,12 @@ static enum status describe(const struct step_link_options *options, struct step
     return STATUS_NO_MEMORY;
 }
 
-enum status step_link_memory_bytes(const struct step_link_options *options, int64_t *bytes,
-                                   int64_t *message_bytes) {
+enum status step_link_memory_bytes(const struct step_link_options *options, int64_t *bytes) {
     struct step_link link;
     RETURN_IF_ERROR(describe(options, &link));
     struct arena measure = {0};
     lay_out(&link, &measure);
     *bytes = (int64_t)measure.used;
-    *message_bytes = options->ranks->size > 1 ? longest_message(&link) : 0;
     return STATUS_OK;
 }
 

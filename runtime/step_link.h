@@ -31,11 +31,9 @@ struct step_link {
     size_t region_bytes;
 };
 
-/* Bytes that init takes on this rank, the transport's apart, and of the longest message, for which
- * it reserves those. STATUS_NO_MEMORY (logged) when that is longer than MPI can say (INT_MAX).
- * Local. */
-enum status step_link_memory_bytes(const struct step_link_options *options, int64_t *bytes,
-                                   int64_t *message_bytes);
+/* Bytes that init takes on this rank. STATUS_NO_MEMORY (logged) when the longest message is longer
+ * than MPI can say (INT_MAX). Local. */
+enum status step_link_memory_bytes(const struct step_link_options *options, int64_t *bytes);
 
 /* Takes the buffers, the transport's too. STATUS_NO_MEMORY, STATUS_LIMIT (logged). Local. */
 enum status step_link_init(struct step_link *link, const struct step_link_options *options);

@@ -201,7 +201,7 @@ static void subject_open(struct subject *s, struct world *world, const struct tr
     expert_exchange_take(&arena, &s->ranks, &limits, &s->exchange);
     s->region_bytes = arena.used;
     demand(world, memory_acquire("test", s->region_bytes, &s->region), "memory");
-    demand(world, transport_reserve(world->group.transport, s->exchange.message_bytes), "buffers");
+    demand(world, transport_reserve(world->group.transport, s->exchange.longest_bytes), "buffers");
     arena = (struct arena){.base = s->region, .capacity = s->region_bytes};
     expert_exchange_take(&arena, &s->ranks, &limits, &s->exchange);
     expert_exchange_begin_step(&s->exchange, s->planned);
@@ -217,8 +217,13 @@ static size_t row_bytes(const struct subject *s) {
     return (size_t)HIDDEN * (size_t)dtype_bytes(s->trial->dtype);
 }
 
-/* Computes the pairs that are here into y, and checks their order: expert, source rank, token. */
-static void compute(const struct subject *s, int32_t layer, char *y) {
+/* A row of exchange->y. */
+static char *output_row(const struct subject *s, int32_t row) {
+    return s->exchange.y + (size_t)row * row_bytes(s);
+}
+
+/* Computes the pairs that are here, and checks their order: expert, source rank, token. */
+static void compute(const struct subject *s, int32_t layer) {
     const struct expert_exchange *e = &s->exchange;
     const struct placement_layer *tables = &s->placement->layer[layer];
     int32_t rank = s->world->group.rank, first = tables->first_slot[rank];
@@ -232,7 +237,7 @@ static void compute(const struct subject *s, int32_t layer, char *y) {
                    (double)last);
             last = token;
             for (int32_t column = 0; column < HIDDEN; column++)
-                put(s->trial->dtype, y + (size_t)place * row_bytes(s), column,
+                put(s->trial->dtype, output_row(s, e->y_place[place]), column,
                     output_of(tables->expert_of[first + slot], get(s->trial->dtype, x, column)));
         }
     }
@@ -251,9 +256,8 @@ static int64_t count_wrong(const struct subject *s, int32_t layer) {
                 put(s->trial->dtype, expected, column,
                     output_of(expert_of(layer, rank, row, slot), get(s->trial->dtype, x, 0)));
             }
-            wrong +=
-                memcmp(expected, s->exchange.y_home + (size_t)(row * TOP_K + slot) * row_bytes(s),
-                       row_bytes(s)) != 0;
+            wrong += memcmp(expected, output_row(s, s->exchange.row_of[row * TOP_K + slot]),
+                            row_bytes(s)) != 0;
         }
     return wrong;
 }
@@ -267,7 +271,7 @@ static int64_t count_sums_that_differ(const struct subject *s) {
         for (int32_t column = 0; column < HIDDEN; column++) {
             float in_order = 0.0f, by_rank = 0.0f, partial[RANKS_MAX] = {0.0f};
             for (int32_t slot = 0; slot < TOP_K; slot++) {
-                const char *y = e->y_home + (size_t)(row * TOP_K + slot) * row_bytes(s);
+                const char *y = output_row(s, e->row_of[row * TOP_K + slot]);
                 float term = weight_of(rank, row, slot) * get(s->trial->dtype, y, column);
                 in_order += term;
                 partial[e->home_rank[row * TOP_K + slot]] += term;
@@ -282,9 +286,8 @@ static int64_t count_sums_that_differ(const struct subject *s) {
 static void run_layer(struct subject *s, int32_t layer) {
     int32_t rank = s->world->group.rank, ids[ROWS_MAX * TOP_K], rows = s->planned[rank];
     size_t stride = (size_t)(activation_stride(HIDDEN) * dtype_bytes(s->trial->dtype));
-    size_t pairs = (size_t)s->exchange.pairs_max;
-    char *x = calloc((size_t)ROWS_MAX, stride), *y = calloc(pairs, row_bytes(s));
-    if (x == NULL || y == NULL)
+    char *x = calloc((size_t)ROWS_MAX, stride);
+    if (x == NULL)
         exit(1);
     for (int32_t row = 0; row < rows; row++) {
         for (int32_t column = 0; column < HIDDEN; column++)
@@ -296,11 +299,10 @@ static void run_layer(struct subject *s, int32_t layer) {
         .step = s->world->step, .layer = layer, .kind = TRAFFIC_DISPATCH};
     demand(s->world, expert_exchange_dispatch(&s->exchange, &scope, layer, rows, ids, x),
            "dispatch");
-    compute(s, layer, y);
+    compute(s, layer);
     scope.kind = TRAFFIC_COMBINE;
-    demand(s->world, expert_exchange_combine(&s->exchange, &scope, y), "combine");
+    demand(s->world, expert_exchange_combine(&s->exchange, &scope), "combine");
     free(x);
-    free(y);
 }
 
 /* The sum of everybody's numbers. */

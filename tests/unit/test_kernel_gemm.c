@@ -148,6 +148,25 @@ static size_t output_bytes(const struct problem *problem) {
     return (size_t)(problem->rows * output_stride(problem) * dtype_bytes(output_dtype(problem)));
 }
 
+/* The same rows in the opposite order are the same rows. */
+static void check_places(const struct kernels *kernels, const struct expert_down_args *args,
+                         int32_t rows, size_t row_bytes) {
+    char *turned = malloc((size_t)rows * row_bytes + 1);
+    int32_t *place = malloc(((size_t)rows + 1) * sizeof *place);
+    assert_true(turned != NULL && place != NULL);
+    for (int32_t row = 0; row < rows; row++)
+        place[row] = rows - 1 - row;
+    struct expert_down_args again = *args;
+    again.y = turned;
+    again.place = place;
+    kernels->ops->expert_down(kernels, &again);
+    for (int32_t row = 0; row < rows; row++)
+        assert_memory_equal((const char *)args->y + (size_t)row * row_bytes,
+                            turned + (size_t)place[row] * row_bytes, row_bytes);
+    free(turned);
+    free(place);
+}
+
 /* Computes the problem into y, whose bytes are 0xa5 before. */
 static void compute(const struct kernels *kernels, const struct problem *problem, void *y) {
     struct weight weight;
@@ -163,8 +182,10 @@ static void compute(const struct kernels *kernels, const struct problem *problem
         struct expert_gate_up_args args = {rows, problem->x, &weight, y};
         kernels->ops->expert_gate_up(kernels, &args);
     } else {
-        struct expert_down_args args = {rows, problem->x, &weight, y, problem->y_dtype};
+        struct expert_down_args args = {rows, problem->x, &weight, y, problem->y_dtype, NULL};
         kernels->ops->expert_down(kernels, &args);
+        check_places(kernels, &args, problem->rows,
+                     (size_t)problem->n * (size_t)dtype_bytes(problem->y_dtype));
     }
     free(weight.data);
 }
@@ -380,7 +401,7 @@ static void run_bits(const struct kernels *kernels, struct bits_case *one, const
         struct expert_gate_up_args args = {expert_rows, x, &one->weight, one->y};
         kernels->ops->expert_gate_up(kernels, &args);
     } else {
-        struct expert_down_args args = {expert_rows, x, &one->weight, one->y, DTYPE_F32};
+        struct expert_down_args args = {expert_rows, x, &one->weight, one->y, DTYPE_F32, NULL};
         kernels->ops->expert_down(kernels, &args);
     }
 }
