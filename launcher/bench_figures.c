@@ -59,8 +59,13 @@ static void add_up(const struct bench_outcome *outcomes, int32_t count,
         const struct bench_outcome *outcome = &outcomes[i];
         double end = outcome->start_s + outcome->end_s;
         figures->duration_s = end > figures->duration_s ? end : figures->duration_s;
-        if (!outcome->succeeded)
+        if (!outcome->succeeded) {
+            if (outcome->was_told)
+                figures->failed_by_code[outcome->code]++;
+            else
+                figures->lost++;
             continue;
+        }
         figures->succeeded++;
         figures->prompt_tokens += outcome->prompt_tokens;
         figures->output_tokens += outcome->output_tokens;
@@ -90,53 +95,71 @@ static int64_t collect(const struct bench_outcome *outcomes, int32_t count, int 
     return used;
 }
 
-/* The most tokens in any one-second slot, and the most requests open at once. */
-static void find_peaks(const struct bench_outcome *outcomes, int32_t count, double *scratch,
-                       struct bench_figures *figures) {
+/* The most tokens in any one-second slot. scratch: [seconds of the run + 1]. */
+static void find_peak_tokens(const struct bench_outcome *outcomes, int32_t count, double *scratch,
+                             struct bench_figures *figures) {
     int64_t slots = (int64_t)figures->duration_s + 1;
-    double *tokens = calloc((size_t)slots, sizeof *tokens);
-    int64_t events = 0;
+    memset(scratch, 0, (size_t)slots * sizeof *scratch);
     for (int32_t i = 0; i < count; i++) {
-        double at = outcomes[i].start_s + outcomes[i].first_token_s;
-        scratch[events++] = outcomes[i].start_s;
-        for (int32_t g = -1; tokens != NULL && g < outcomes[i].gap_count; g++) {
-            at += g >= 0 ? outcomes[i].gaps_s[g] : 0.0;
-            if (outcomes[i].succeeded && at < (double)slots)
-                tokens[(int64_t)at] +=
-                    (double)outcomes[i].output_tokens / (double)(outcomes[i].gap_count + 1);
+        const struct bench_outcome *outcome = &outcomes[i];
+        double at = outcome->start_s + outcome->first_token_s;
+        double each = (double)outcome->output_tokens / (double)(outcome->gap_count + 1);
+        for (int32_t g = -1; outcome->succeeded && g < outcome->gap_count; g++) {
+            at += g >= 0 ? outcome->gaps_s[g] : 0.0;
+            if (at < (double)slots)
+                scratch[(int64_t)at] += each;
         }
     }
-    for (int64_t i = 0; tokens != NULL && i < slots; i++)
-        figures->peak_tokens_s = fmax(figures->peak_tokens_s, tokens[i]);
-    free(tokens);
-    for (int64_t i = 0; i < events; i++) {
-        int32_t open = 0;
-        for (int32_t k = 0; k < count; k++)
-            open += outcomes[k].start_s <= scratch[i] &&
-                    scratch[i] < outcomes[k].start_s + outcomes[k].end_s;
-        figures->peak_concurrent =
-            open > figures->peak_concurrent ? open : figures->peak_concurrent;
+    for (int64_t i = 0; i < slots; i++)
+        figures->peak_tokens_s = fmax(figures->peak_tokens_s, scratch[i]);
+}
+
+/* The most requests open at once. scratch: [2 * count]. */
+static void find_peak_open(const struct bench_outcome *outcomes, int32_t count, double *scratch,
+                           struct bench_figures *figures) {
+    double *starts = scratch, *ends = scratch + count;
+    for (int32_t i = 0; i < count; i++) {
+        starts[i] = outcomes[i].start_s;
+        ends[i] = outcomes[i].start_s + outcomes[i].end_s;
     }
+    qsort(starts, (size_t)count, sizeof *starts, compare);
+    qsort(ends, (size_t)count, sizeof *ends, compare);
+    int32_t ended = 0;
+    for (int32_t i = 0; i < count; i++) {
+        while (ended < i && ends[ended] <= starts[i])
+            ended++;
+        if (i + 1 - ended > figures->peak_concurrent)
+            figures->peak_concurrent = i + 1 - ended;
+    }
+}
+
+/* How many numbers any part of the work needs room for. */
+static int64_t scratch_count(const struct bench_outcome *outcomes, int32_t count,
+                             const struct bench_figures *figures) {
+    int64_t gaps = 0, slots = (int64_t)figures->duration_s + 1;
+    for (int32_t i = 0; i < count; i++)
+        gaps += outcomes[i].gap_count;
+    int64_t most = gaps > 2 * (int64_t)count ? gaps : 2 * (int64_t)count;
+    return most > slots ? most : slots;
 }
 
 enum status bench_figures_of(const struct bench_outcome *outcomes, int32_t count,
                              const struct bench_goals *goals, struct bench_figures *figures) {
     *figures = (struct bench_figures){.requests = count};
     figures->has_goals = goals->ttft_ms > 0.0 || goals->tpot_ms > 0.0 || goals->e2e_ms > 0.0;
-    int64_t most = count;
-    for (int32_t i = 0; i < count; i++)
-        most += outcomes[i].gap_count;
-    double *values = malloc((size_t)(most + 1) * sizeof *values);
+    add_up(outcomes, count, goals, figures);
+    int64_t most = scratch_count(outcomes, count, figures);
+    double *values = malloc((size_t)most * sizeof *values);
     if (values == NULL) {
         LOG_ERROR("bench: cannot take memory for %lld times", (long long)most);
         return STATUS_NO_MEMORY;
     }
-    add_up(outcomes, count, goals, figures);
     figures->ttft = spread_of(values, collect(outcomes, count, 0, values));
     figures->tpot = spread_of(values, collect(outcomes, count, 1, values));
     figures->e2e = spread_of(values, collect(outcomes, count, 2, values));
     figures->itl = spread_of(values, collect(outcomes, count, 3, values));
-    find_peaks(outcomes, count, values, figures);
+    find_peak_tokens(outcomes, count, values, figures);
+    find_peak_open(outcomes, count, values, figures);
     free(values);
     return STATUS_OK;
 }
@@ -176,11 +199,23 @@ static void print_spread(FILE *out, const char *title, const char *name,
     }
 }
 
+static void print_failures(FILE *out, const struct bench_figures *figures) {
+    for (int32_t code = 0; code < RPC_CODE_COUNT; code++) {
+        char label[64];
+        snprintf(label, sizeof label, "  %s:", rpc_code_name((enum rpc_code)code));
+        if (figures->failed_by_code[code] > 0)
+            print_integer(out, label, figures->failed_by_code[code]);
+    }
+    if (figures->lost > 0)
+        print_integer(out, "  without a status:", figures->lost);
+}
+
 void bench_figures_print(FILE *out, const struct bench_figures *figures) {
     double duration = figures->duration_s > 0.0 ? figures->duration_s : 1.0;
     print_centred(out, " Serving Benchmark Result ", '=');
     print_integer(out, "Successful requests:", figures->succeeded);
     print_integer(out, "Failed requests:", figures->requests - figures->succeeded);
+    print_failures(out, figures);
     print_number(out, "Benchmark duration (s):", figures->duration_s);
     print_integer(out, "Total input tokens:", figures->prompt_tokens);
     print_integer(out, "Total cached input tokens:", figures->cached_tokens);
@@ -222,6 +257,14 @@ void bench_figures_write_json(FILE *out, const struct bench_figures *figures,
         json_writer_text(&json, setup[i][0], setup[i][1]);
     json_writer_integer(&json, "requests", figures->requests);
     json_writer_integer(&json, "completed", figures->succeeded);
+    json_writer_integer(&json, "failed", figures->requests - figures->succeeded);
+    json_writer_begin_object(&json, "failed_by_status");
+    for (int32_t code = 0; code < RPC_CODE_COUNT; code++)
+        if (figures->failed_by_code[code] > 0)
+            json_writer_integer(&json, rpc_code_name((enum rpc_code)code),
+                                figures->failed_by_code[code]);
+    json_writer_end_object(&json);
+    json_writer_integer(&json, "failed_without_status", figures->lost);
     json_writer_number(&json, "duration", figures->duration_s);
     json_writer_integer(&json, "total_input_tokens", figures->prompt_tokens);
     json_writer_integer(&json, "total_cached_tokens", figures->cached_tokens);

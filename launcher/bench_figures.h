@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "kernels/base/status.h"
+#include "runtime/rpc_code.h"
 
 /* One request. Times are seconds; start from the beginning of the run. */
 struct bench_outcome {
@@ -16,7 +17,10 @@ struct bench_outcome {
     int32_t prompt_tokens, output_tokens, cached_tokens;
     double *gaps_s; /* [gap_count]: between news of tokens; owned */
     int32_t gap_count;
-    char failure[96]; /* of one that did not succeed */
+    /* Of one that did not succeed: */
+    enum rpc_code code; /* RPC_OK: the answer was not whole */
+    bool was_told;      /* the server said so; else the client found it out, or lost it */
+    char failure[96];   /* in words */
 };
 
 /* Bounds of a good request, in ms; 0: none. */
@@ -31,7 +35,9 @@ struct bench_spread {
 };
 
 struct bench_figures {
-    int32_t requests, succeeded, good; /* good: within all goals */
+    int32_t requests, succeeded, good;      /* good: within all goals */
+    int32_t lost;                           /* failed without a status of the server's */
+    int32_t failed_by_code[RPC_CODE_COUNT]; /* the server's refusals */
     bool has_goals;
     double duration_s;
     int64_t prompt_tokens, output_tokens, cached_tokens;

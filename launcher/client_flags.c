@@ -6,7 +6,7 @@
 #include "kernels/base/log.h"
 #include "launcher/generate_prompt.h"
 
-#define OWN_ENTRIES (CLIENT_FLAGS_ENTRIES - SETTINGS_ENTRIES)
+#define OWN_ENTRIES (CLIENT_FLAGS_ENTRIES - CLIENT_FLAGS_SERVER_ENTRIES - SETTINGS_ENTRIES)
 
 struct client_flags client_flags_default(int32_t max_tokens) {
     return (struct client_flags){.server = "127.0.0.1:50051",
@@ -17,9 +17,9 @@ struct client_flags client_flags_default(int32_t max_tokens) {
 
 static const char unless_given[] = "not given: the model's default";
 
-int32_t client_flags_entries(struct client_flags *flags, struct option_entry *entries,
-                             int32_t count) {
-    const struct option_entry own[OWN_ENTRIES] = {
+int32_t client_flags_server_entries(struct client_flags *flags, struct option_entry *entries,
+                                    int32_t count) {
+    const struct option_entry own[CLIENT_FLAGS_SERVER_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Server"},
         {OPTION_STRING, "server", &flags->server, "ADDRESS",
          "HOST:PORT or unix:PATH; default 127.0.0.1:50051", 0, 0},
@@ -34,6 +34,14 @@ int32_t client_flags_entries(struct client_flags *flags, struct option_entry *en
         {OPTION_STRING, "ssl-keyfile", &flags->ssl_keyfile, "FILE", "PEM: its private key", 0, 0},
         {OPTION_INT, "timeout", &flags->timeout_s, "SECONDS", "give up then; default: never", 1,
          1 << 20},
+    };
+    memcpy(entries + count, own, sizeof own);
+    return count + CLIENT_FLAGS_SERVER_ENTRIES;
+}
+
+int32_t client_flags_entries(struct client_flags *flags, struct option_entry *entries,
+                             int32_t count) {
+    const struct option_entry own[OWN_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Length"},
         {OPTION_INT, "max-tokens", &flags->max_tokens, "N", "new tokens at most", 1, 1 << 24},
         {OPTION_INT, "min-tokens", &flags->min_tokens, "N", "no end token before; default 0", 0,
@@ -53,6 +61,7 @@ int32_t client_flags_entries(struct client_flags *flags, struct option_entry *en
         {OPTION_LIST, "logit-bias", &flags->logit_bias, "ID=BIAS", "may be repeated", 0, 0},
         {OPTION_FLAG, "json", &flags->json, NULL, "JSON objects instead of text", 0, 0},
     };
+    count = client_flags_server_entries(flags, entries, count);
     memcpy(entries + count, own, sizeof own);
     return settings_entries(&flags->settings, entries, count + OWN_ENTRIES);
 }

@@ -26,6 +26,11 @@ struct client_flags client_flags_default(int32_t max_tokens);
 int32_t client_flags_entries(struct client_flags *flags, struct option_entry *entries,
                              int32_t count);
 
+/* The part of them that says which server. */
+#define CLIENT_FLAGS_SERVER_ENTRIES 9
+int32_t client_flags_server_entries(struct client_flags *flags, struct option_entry *entries,
+                                    int32_t count);
+
 /* A request with the flags' values and no prompt; what is not given stays the server's to choose.
  * Points into the flags. STATUS_USAGE (logged). Local. */
 enum status client_flags_request(const struct client_flags *flags,

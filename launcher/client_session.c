@@ -15,8 +15,8 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "launcher/client_connection.h"
 #include "runtime/rpc_loop.h"
-#include "runtime/rpc_tls.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define LINE_BYTES_MAX ((size_t)16 << 20)
@@ -24,7 +24,7 @@
 struct client_session {
     const struct client_flags *flags;
     struct rpc_loop *loop;
-    struct rpc_tls *tls;
+    struct client_connection connection;
     struct rpc_client *client;
     struct rpc_inference_client *inference;
     int signal_fd;
@@ -42,53 +42,6 @@ struct client_session {
 };
 
 /* ---- making and ending ---- */
-
-/* The first line of a key file that is not empty. `key` is cleared by its caller. */
-static enum status read_key(const char *path, char *key, int size) {
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        LOG_ERROR("--api-key-file: %s: cannot open: %s", path, strerror(errno));
-        return STATUS_IO;
-    }
-    key[0] = '\0';
-    while (key[0] == '\0' && fgets(key, size, file) != NULL) {
-        key[strcspn(key, " \t\r\n")] = '\0';
-        if (key[0] == '#')
-            key[0] = '\0';
-    }
-    fclose(file);
-    if (key[0] != '\0')
-        return STATUS_OK;
-    LOG_ERROR("--api-key-file: %s: expected a key, got none", path);
-    return STATUS_BAD_CONFIG;
-}
-
-static enum status make_tls(struct client_session *session) {
-    const struct client_flags *flags = session->flags;
-    if ((flags->ssl_certfile == NULL) != (flags->ssl_keyfile == NULL)) {
-        LOG_ERROR("--ssl-certfile, --ssl-keyfile: expected both or none, got one");
-        return STATUS_USAGE;
-    }
-    if (!flags->tls && flags->ssl_ca_certs == NULL && flags->ssl_certfile == NULL)
-        return STATUS_OK;
-    struct rpc_tls_files files = {.certificate = flags->ssl_certfile,
-                                  .key = flags->ssl_keyfile,
-                                  .authorities = flags->ssl_ca_certs};
-    return rpc_tls_create_client(&files, &session->tls);
-}
-
-static enum status make_client(struct client_session *session) {
-    struct rpc_client_options options;
-    char key[1024];
-    rpc_client_options_default(&options);
-    options.address = session->flags->server;
-    options.tls = session->tls;
-    if (session->flags->api_key_file != NULL) {
-        RETURN_IF_ERROR(read_key(session->flags->api_key_file, key, sizeof key));
-        options.token = key;
-    }
-    return rpc_client_create(session->loop, &options, &session->client);
-}
 
 /* The first interrupt gives the request up in good order, the second does not wait for the server.
  */
@@ -122,8 +75,8 @@ static enum status take_signals(struct client_session *session) {
 static enum status make_all(struct client_session *session) {
     RETURN_IF_ERROR(rpc_loop_create(&session->loop));
     RETURN_IF_ERROR(take_signals(session));
-    RETURN_IF_ERROR(make_tls(session));
-    RETURN_IF_ERROR(make_client(session));
+    RETURN_IF_ERROR(client_connection_init(&session->connection, session->flags));
+    RETURN_IF_ERROR(client_connection_open(&session->connection, session->loop, &session->client));
     return rpc_inference_client_create(session->client, &session->inference);
 }
 
@@ -150,7 +103,7 @@ void client_session_destroy(struct client_session *session) {
         return;
     rpc_client_destroy(session->client);
     rpc_inference_client_destroy(session->inference);
-    rpc_tls_destroy(session->tls);
+    client_connection_deinit(&session->connection);
     rpc_loop_destroy(session->loop);
     if (session->signal_fd >= 0)
         close(session->signal_fd);

@@ -10,6 +10,8 @@ enum status command_serve(int argc, char **argv);
 enum status command_tokenize(int argc, char **argv);
 enum status command_inspect(int argc, char **argv);
 enum status command_bench(int argc, char **argv);
+enum status command_bench_latency(int argc, char **argv);
+enum status command_bench_serve(int argc, char **argv);
 enum status command_complete(int argc, char **argv);
 enum status command_chat(int argc, char **argv);
 enum status command_doctor(int argc, char **argv);

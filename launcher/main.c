@@ -24,7 +24,7 @@ static const struct {
     {"chat", command_chat, "talk with a running server", false},
     {"tokenize", command_tokenize, "text to token ids and back", false},
     {"inspect", command_inspect, "what a model folder holds and what it will take", false},
-    {"bench", command_bench, "measure: bench latency, bench exchange; alone or under mpirun", true},
+    {"bench", command_bench, "measure: speed, load on a server", true},
     {"doctor", command_doctor, "check machine, ranks, links and model; alone or under mpirun",
      true},
 };

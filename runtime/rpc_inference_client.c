@@ -16,6 +16,7 @@ struct rpc_inference_client {
     struct rpc_arena arena;
     struct rpc_client_call *call; /* NULL: none runs */
     struct rpc_inference_client_listener listener;
+    bool was_told;
 };
 
 enum status rpc_inference_client_create(struct rpc_client *client,
@@ -285,9 +286,9 @@ static void on_message(void *context, struct rpc_client_call *call, const uint8_
 
 static void on_finish(void *context, struct rpc_client_call *call, enum rpc_code code,
                       const char *message) {
-    (void)call;
     struct rpc_inference_client *self = context;
     self->call = NULL;
+    self->was_told = rpc_client_call_metadata(call, "grpc-status") != NULL;
     self->listener.finish(self->listener.context, code, message);
 }
 
@@ -315,6 +316,10 @@ enum status rpc_inference_client_start(struct rpc_inference_client *inference,
                                       .on_message = on_message,
                                       .on_finish = on_finish};
     return rpc_client_call(inference->client, &call, &inference->call);
+}
+
+bool rpc_inference_client_was_told(const struct rpc_inference_client *inference) {
+    return inference->was_told;
 }
 
 void rpc_inference_client_cancel(struct rpc_inference_client *inference) {

@@ -3,6 +3,7 @@
 #ifndef MOEBIUS_RUNTIME_RPC_INFERENCE_CLIENT_H
 #define MOEBIUS_RUNTIME_RPC_INFERENCE_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,6 +54,10 @@ enum status rpc_inference_client_start(struct rpc_inference_client *inference,
                                        const struct rpc_inference_client_wishes *wishes,
                                        int64_t deadline_ns,
                                        const struct rpc_inference_client_listener *listener);
+
+/* Whether the last request's end was the server's own word, and not found out here (no connection,
+ * a stream without a status, a deadline that passed on this side). For its finish. Local. */
+bool rpc_inference_client_was_told(const struct rpc_inference_client *inference);
 
 /* Gives the running request up; its finish comes with RPC_CANCELLED. Local. */
 void rpc_inference_client_cancel(struct rpc_inference_client *inference);

@@ -54,21 +54,41 @@ static void set_arrival(struct source *source, struct workload_item *item, int64
 
 /* ---- Azure ---- */
 
-/* 2023-11-16 18:17:03.9799600,4808,10 */
-static enum status read_csv_line(struct source *source, const char *line) {
+/* 2023-11-16 18:17:03.9799600,4808,10; the traces of 2024 have +00:00 after the seconds. */
+static bool parse_csv(const char *line, int64_t *time_ns, int64_t *prompt, int64_t *output) {
     struct tm day = {0};
     double second;
-    long prompt, output;
-    if (sscanf(line, "%d-%d-%d %d:%d:%lf,%ld,%ld", &day.tm_year, &day.tm_mon, &day.tm_mday,
-               &day.tm_hour, &day.tm_min, &second, &prompt, &output) != 8 ||
-        prompt < 1 || output < 0 || prompt > INT32_MAX || output > INT32_MAX)
+    int length = 0;
+    if (sscanf(line, "%4d-%2d-%2d %2d:%2d:%12lf%n", &day.tm_year, &day.tm_mon, &day.tm_mday,
+               &day.tm_hour, &day.tm_min, &second, &length) != 6 ||
+        day.tm_year < 1970 || day.tm_year > 2200 || !(second >= 0.0 && second < 61.0))
+        return false;
+    const char *rest = line + length;
+    char *end;
+    if (strncmp(rest, "+00:00", 6) == 0)
+        rest += 6;
+    if (*rest != ',')
+        return false;
+    errno = 0;
+    *prompt = strtoll(rest + 1, &end, 10);
+    if (*end != ',')
+        return false;
+    *output = strtoll(end + 1, &end, 10);
+    day.tm_year -= 1900;
+    day.tm_mon -= 1;
+    *time_ns = (int64_t)timegm(&day) * 1000000000 + llrint(second * 1e9);
+    return *end == '\0' && errno == 0;
+}
+
+static enum status read_csv_line(struct source *source, const char *line) {
+    int64_t time_ns, prompt, output;
+    if (!parse_csv(line, &time_ns, &prompt, &output) || prompt < 1 || output < 0 ||
+        prompt > INT32_MAX || output > INT32_MAX)
         return bad_line(source, "TIMESTAMP,ContextTokens,GeneratedTokens", line);
     struct workload_item *item = add_item(source);
     if (item == NULL)
         return STATUS_NO_MEMORY;
-    day.tm_year -= 1900;
-    day.tm_mon -= 1;
-    set_arrival(source, item, (int64_t)timegm(&day) * 1000000000 + llrint(second * 1e9));
+    set_arrival(source, item, time_ns);
     item->prompt_tokens = (int32_t)prompt;
     item->output_tokens = output > 0 ? (int32_t)output : 1;
     return STATUS_OK;
@@ -76,9 +96,18 @@ static enum status read_csv_line(struct source *source, const char *line) {
 
 /* ---- JSON lines ---- */
 
-static int64_t integer_of(const json_t *root, const char *name, int64_t otherwise) {
+/* A number of the line, from 0 to 2^53; *number stays where there is none. */
+static enum status number_of(const struct source *source, const json_t *root, const char *name,
+                             double *number) {
     const json_t *value = json_object_get(root, name);
-    return json_is_number(value) ? (int64_t)json_number_value(value) : otherwise;
+    if (value == NULL)
+        return STATUS_OK;
+    *number = json_number_value(value);
+    if (json_is_number(value) && *number >= 0.0 && *number <= 0x1p53)
+        return STATUS_OK;
+    char expected[64];
+    snprintf(expected, sizeof expected, "%s from 0 to 2^53", name);
+    return bad_line(source, expected, "something else");
 }
 
 static enum status copy_hashes(struct source *source, const json_t *array,
@@ -89,8 +118,12 @@ static enum status copy_hashes(struct source *source, const json_t *array,
         LOG_ERROR("%s: cannot take memory for %zu hashes", source->path, count);
         return STATUS_NO_MEMORY;
     }
-    for (size_t i = 0; i < count; i++)
-        item->hashes[i] = json_integer_value(json_array_get(array, i));
+    for (size_t i = 0; i < count; i++) {
+        const json_t *value = json_array_get(array, i);
+        if (!json_is_integer(value))
+            return bad_line(source, "hash_ids of whole numbers", "something else");
+        item->hashes[i] = json_integer_value(value);
+    }
     item->hash_count = (int32_t)count;
     return STATUS_OK;
 }
@@ -122,23 +155,43 @@ static const json_t *text_of(const json_t *root) {
     return json_is_string(text) ? text : NULL;
 }
 
+/* When it came and how much is wanted. */
+static enum status read_times(struct source *source, const json_t *root,
+                              struct workload_item *item) {
+    double arrival_ns = -1.0, timestamp_ms = -1.0, output = 0.0;
+    RETURN_IF_ERROR(number_of(source, root, "arrival_time_ns", &arrival_ns));
+    RETURN_IF_ERROR(number_of(source, root, "timestamp", &timestamp_ms));
+    RETURN_IF_ERROR(number_of(source, root, "output_length", &output));
+    RETURN_IF_ERROR(number_of(source, root, "output_toks", &output));
+    item->output_tokens = output < INT32_MAX ? (int32_t)output : INT32_MAX;
+    if (arrival_ns >= 0.0)
+        set_arrival(source, item, (int64_t)arrival_ns);
+    else if (timestamp_ms >= 0.0 && timestamp_ms <= 0x1p43)
+        set_arrival(source, item, llrint(timestamp_ms * 1e6));
+    return STATUS_OK;
+}
+
+static enum status copy_text(struct source *source, const json_t *text,
+                             struct workload_item *item) {
+    item->text = strdup(json_string_value(text));
+    if (item->text != NULL)
+        return STATUS_OK;
+    LOG_ERROR("%s: cannot take memory for a text of %zu bytes", source->path,
+              json_string_length(text));
+    return STATUS_NO_MEMORY;
+}
+
 static enum status read_item(struct source *source, const json_t *root,
                              struct workload_item *item) {
     const json_t *ids = json_object_get(root, "input_tok_ids"), *text = text_of(root);
-    int64_t output = integer_of(root, "output_toks", integer_of(root, "output_length", 0));
-    item->output_tokens = output > 0 && output < INT32_MAX ? (int32_t)output : 0;
-    if (json_object_get(root, "arrival_time_ns") != NULL)
-        set_arrival(source, item, integer_of(root, "arrival_time_ns", 0));
-    else if (json_object_get(root, "timestamp") != NULL)
-        set_arrival(source, item, integer_of(root, "timestamp", 0) * 1000000);
+    double length = 0.0;
+    RETURN_IF_ERROR(read_times(source, root, item));
     if (json_is_array(ids) && json_array_size(ids) > 0)
         return copy_ids(source, ids, item);
-    if (text != NULL) {
-        item->text = strdup(json_string_value(text));
-        return item->text != NULL ? STATUS_OK : STATUS_NO_MEMORY;
-    }
-    int64_t length = integer_of(root, "input_length", 0);
-    if (length < 1 || length > INT32_MAX)
+    if (text != NULL)
+        return copy_text(source, text, item);
+    RETURN_IF_ERROR(number_of(source, root, "input_length", &length));
+    if (length < 1.0 || length > INT32_MAX)
         return bad_line(source, "one of turns, prompt, question, text, input_tok_ids, input_length",
                         "none of them");
     item->prompt_tokens = (int32_t)length;

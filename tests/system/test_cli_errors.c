@@ -110,7 +110,7 @@ struct error_case {
 
 static const struct error_case cases[] = {
     /* commands and flags */
-    {STATUS_USAGE, {"generte"}, {"generate, tokenize, inspect", "'generte'"}, NULL},
+    {STATUS_USAGE, {"generte"}, {"generate, serve, complete", "'generte'"}, NULL},
     {STATUS_USAGE, {""}, {"expected one of the commands", "''"}, NULL},
     {STATUS_USAGE, {"--model"}, {"expected one of the commands", "'--model'"}, NULL},
     {STATUS_USAGE, DEMO("--frobnicate"), {"unknown", "'--frobnicate'", "--help"}, NULL},
@@ -155,7 +155,17 @@ static const struct error_case cases[] = {
     {STATUS_USAGE, {"tokenize", "a", "b"}, {"one text", "got 2"}, NULL},
     {STATUS_USAGE, {"tokenize", "--jsonl", "a"}, {"no operand", "--jsonl"}, NULL},
     {STATUS_USAGE, {"bench"}, {"'latency'", "'nothing'"}, NULL},
-    {STATUS_USAGE, {"bench", "throughput"}, {"'latency'", "'throughput'"}, NULL},
+    {STATUS_USAGE, {"bench", "speed"}, {"'latency'", "'speed'"}, NULL},
+    {STATUS_USAGE, {"bench", "latency", "8"}, {"no operand", "'8'"}, NULL},
+    {STATUS_USAGE, {"bench", "serve", "--request-rate", "0"}, {"--request-rate", "'0'"}, NULL},
+    {STATUS_USAGE, {"bench", "serve", "--request-rate", "nan"}, {"--request-rate", "'nan'"}, NULL},
+    {STATUS_USAGE, {"bench", "serve", "--goodput", "ttft:1 x:2"}, {"--goodput", "'x:2'"}, NULL},
+    {STATUS_USAGE, {"bench", "serve", "--goodput", "ttft:"}, {"--goodput", "'ttft:'"}, NULL},
+    {STATUS_USAGE, {"bench", "serve", "--trace"}, {"--trace", "--dataset-path"}, NULL},
+    {STATUS_USAGE, {"bench", "serve", "--dataset-name", "own"}, {"--dataset-name", "'own'"}, NULL},
+    {STATUS_IO, {"bench", "serve", "--dataset-path", "@nothing"}, {"nothing"}, NULL},
+    {STATUS_IO, {"bench", "serve", "--html", "@nothing/page"}, {"nothing/page"}, NULL},
+    {STATUS_UNAVAILABLE, {"bench", "serve", "--server", "127.0.0.1:1"}, {"127.0.0.1:1"}, NULL},
     {STATUS_USAGE, {"bench", "latency", "--prompt", "0", "--generate", "0"}, {"--prompt"}, NULL},
 
     /* requests */
@@ -313,8 +323,8 @@ static void fill(const struct program *program, const struct error_case *one,
             program_scratch_path(program, argument + 1, filled->paths[i], sizeof filled->paths[i]);
         filled->arguments[count++] = argument[0] == '@' ? filled->paths[i] : argument;
         bool is_quiet = strcmp(argument, "generate") != 0 && strcmp(argument, "inspect") != 0 &&
-                        strcmp(argument, "bench") != 0;
-        if (i == 0 && !is_quiet) {
+                        strcmp(argument, "latency") != 0;
+        if (i <= 1 && !is_quiet) {
             filled->arguments[count++] = "--log-level";
             filled->arguments[count++] = "error";
         }

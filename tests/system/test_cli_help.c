@@ -120,6 +120,8 @@ static int start_arguments(const char *command, const char *flag, const char **a
     for (size_t i = 0; i < sizeof prompts / sizeof prompts[0]; i++)
         prompted = prompted || strcmp(flag, prompts[i]) == 0;
     int count = 0;
+    if (strcmp(command, "latency") == 0)
+        arguments[count++] = "bench";
     arguments[count++] = command;
     if (strcmp(command, "tokenize") == 0) {
         if (strcmp(flag, "--jsonl") != 0)
@@ -131,8 +133,7 @@ static int start_arguments(const char *command, const char *flag, const char **a
         arguments[count++] = "--max-tokens=4";
         if (!prompted)
             arguments[count++] = "It was";
-    } else if (strcmp(command, "bench") == 0) {
-        arguments[count++] = "latency";
+    } else if (strcmp(command, "latency") == 0) {
         arguments[count++] = "--prompt=4";
         arguments[count++] = "--generate=4";
         arguments[count++] = "--repetitions=1";
@@ -168,7 +169,10 @@ static void check_flag(const struct program *program, const char *command, const
 /* Reads the flags out of the help: lines that begin with two blanks and "--". */
 static void check_flags(const struct program *program, const char *command, int at_least) {
     struct program_run help;
-    program_run(program, (const char *const[]){command, "--help", NULL}, NULL, PROGRAM_KEPT, &help);
+    const char *const plain[] = {command, "--help", NULL};
+    const char *const bench[] = {"bench", command, "--help", NULL};
+    bool is_bench = strcmp(command, "latency") == 0;
+    program_run(program, is_bench ? bench : plain, NULL, PROGRAM_KEPT, &help);
     int count = 0;
     char *rest = NULL;
     for (char *line = strtok_r(help.out, "\n", &rest); line != NULL;
@@ -289,7 +293,7 @@ int main(int argc, char **argv) {
     check_flags(&program, "generate", 31);
     check_flags(&program, "tokenize", 6);
     check_flags(&program, "inspect", 8);
-    check_flags(&program, "bench", 20);
+    check_flags(&program, "latency", 20);
     check_flags(&program, "doctor", 5);
     check_bare_run(&program);
     check_inspect(&program);
