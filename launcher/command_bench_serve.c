@@ -178,7 +178,7 @@ static enum status warm_up(struct run *run) {
 
 /* ---- results ---- */
 
-__attribute__((format(printf, 3, 4))) static void add_setup(struct run *run, const char *name,
+static __attribute__((format(printf, 3, 4))) void add_setup(struct run *run, const char *name,
                                                             const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
