@@ -1,12 +1,16 @@
 /* Reads the machine with hwloc, once at start, into a plain struct: nothing of hwloc leaves this
  * file. The launcher decides from it how many threads run where, and moebius doctor shows it. */
+#define _GNU_SOURCE
 #include "comm/topology.h"
 
+#include <errno.h>
 #include <hwloc.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/base/log.h"
 
@@ -155,6 +159,25 @@ enum status topology_load(struct topology *topology) {
     enum status status = finish(machine, NULL, true, topology);
     hwloc_topology_destroy(machine);
     return status;
+}
+
+enum status topology_load_cpus(struct topology *topology) {
+    cpu_set_t *set = CPU_ALLOC(TOPOLOGY_CPUS_MAX);
+    size_t bytes = CPU_ALLOC_SIZE(TOPOLOGY_CPUS_MAX);
+    *topology = (struct topology){.machine_cpu_count = (int32_t)sysconf(_SC_NPROCESSORS_ONLN)};
+    if (set == NULL || sched_getaffinity(0, bytes, set) != 0) {
+        LOG_ERROR("this machine: cannot read which CPUs this process may use: %s", strerror(errno));
+        CPU_FREE(set);
+        return STATUS_UNSUPPORTED;
+    }
+    for (int32_t cpu = 0; cpu < TOPOLOGY_CPUS_MAX; cpu++)
+        if (CPU_ISSET_S((size_t)cpu, bytes, set)) {
+            topology->cpus.bits[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+            topology->cpu_count++;
+        }
+    topology->core_count = topology->cpu_count;
+    CPU_FREE(set);
+    return STATUS_OK;
 }
 
 enum status topology_load_synthetic(const char *description, const char *binding,
@@ -329,6 +352,23 @@ static bool check_node(const struct topology_place *places, int32_t count, int32
                  "%d threads of %d ranks share %d CPUs on %s: start fewer ranks there", sum.threads,
                  sum.ranks, sum.cpu_count, host);
     return false;
+}
+
+static bool may_use(const struct topology *topology, int32_t cpu) {
+    return (topology->cpus.bits[cpu / 64] >> (cpu % 64) & 1) != 0;
+}
+
+int32_t topology_share(const struct topology_place *places, int32_t count, int32_t rank) {
+    double share = 1e-6; /* three thirds are one */
+    for (int32_t cpu = 0; cpu < TOPOLOGY_CPUS_MAX; cpu++) {
+        int32_t users = 0;
+        if (!may_use(places[rank].topology, cpu))
+            continue;
+        for (int32_t i = 0; i < count; i++)
+            users += places[i].node == places[rank].node && may_use(places[i].topology, cpu);
+        share += 1.0 / users;
+    }
+    return share >= 1.0 ? (int32_t)share : 1;
 }
 
 bool topology_check_binding(const struct topology_place *places, int32_t count, char *warning,

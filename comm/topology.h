@@ -48,6 +48,10 @@ struct topology {
  * when the machine cannot be read. Local. */
 enum status topology_load(struct topology *topology);
 
+/* Only the CPUs, as the scheduler tells them: cpus, cpu_count, core_count (taken for the same) and
+ * machine_cpu_count. Quick, for every start. STATUS_UNSUPPORTED (logged). Local. */
+enum status topology_load_cpus(struct topology *topology);
+
 /* A made-up machine ("pack:2 [numa] l3:1 core:4 pu:1"), or one that was saved as XML. binding: the
  * CPUs allowed to the rank ("0-3,8"); NULL: all. STATUS_USAGE (a bad description or binding) or
  * STATUS_IO (no or bad XML), logged. Local. */
@@ -66,6 +70,10 @@ struct topology_place {
     int32_t threads;  /* compute threads it will run */
     const struct topology *topology;
 };
+
+/* How many threads a rank should run: each CPU that it may use counts as one, divided by the ranks
+ * of its node that may use it too; at least 1. Local. */
+int32_t topology_share(const struct topology_place *places, int32_t count, int32_t rank);
 
 /* Whether the bindings of all ranks ([count], by rank) make sense together. If not, returns false
  * and writes one sentence on the first thing that does not: all ranks of a node on the same few

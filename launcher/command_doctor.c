@@ -7,6 +7,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/thread_pool.h"
+#include "launcher/binding.h"
 #include "launcher/commands.h"
 #include "launcher/doctor_report.h"
 #include "launcher/job.h"
@@ -40,7 +41,8 @@ static enum status examine(const struct doctor_flags *flags, const struct rank_g
                            enum status *verdict) {
     struct doctor_facts mine;
     struct doctor_report report = {.out = stdout, .ranks = ranks, .facts = facts};
-    doctor_facts_collect(ranks, flags->model, flags->threads, &mine);
+    doctor_facts_collect(ranks, flags->model, &mine);
+    RETURN_IF_ERROR(binding_settle(ranks, flags->threads, false, &mine.threads));
     RETURN_IF_ERROR(doctor_facts_gather(ranks, &mine, facts));
     if (ranks->rank == 0 && !flags->json) {
         doctor_report_facts(&report);

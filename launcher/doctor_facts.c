@@ -50,15 +50,7 @@ static enum status open_model(const char *given, struct doctor_facts *facts) {
     return STATUS_OK;
 }
 
-/* As generate has it: ranks of one machine share the CPUs that they may use. */
-static int32_t default_threads(const struct rank_group *ranks, const struct topology *topology) {
-    int32_t cpus = topology->cpu_count < THREAD_POOL_THREADS_MAX ? topology->cpu_count
-                                                                 : THREAD_POOL_THREADS_MAX;
-    int32_t share = cpus / ranks->node_size;
-    return share > 0 ? share : 1;
-}
-
-void doctor_facts_collect(const struct rank_group *ranks, const char *model, int32_t threads,
+void doctor_facts_collect(const struct rank_group *ranks, const char *model,
                           struct doctor_facts *facts) {
     memset(facts, 0, sizeof *facts);
     char version[64];
@@ -69,7 +61,6 @@ void doctor_facts_collect(const struct rank_group *ranks, const char *model, int
     snprintf(facts->mpi, sizeof facts->mpi, "%s, thread level %s, transport %s", version,
              thread_level, ranks->transport->ops->name);
     facts->topology_status = topology_load(&facts->topology);
-    facts->threads = threads > 0 ? threads : default_threads(ranks, &facts->topology);
     describe_kernels(facts->kernels, sizeof facts->kernels);
     facts->memory_bytes = memory_plan_available();
     char device[120];

@@ -23,9 +23,9 @@ struct doctor_facts {
     char model[192];          /* "qwen3_moe, 222 tensors in 1 file, 21.2 MiB" */
 };
 
-/* Fills in everything. model: the folder, or NULL for the demo model; threads: 0 for a rank's
- * share of the allowed CPUs. What does not work here is a fact too, never an error. Local. */
-void doctor_facts_collect(const struct rank_group *ranks, const char *model, int32_t threads,
+/* Fills in everything but threads (binding_settle's). model: the folder, or NULL for the demo
+ * model. What does not work here is a fact too, never an error. Local. */
+void doctor_facts_collect(const struct rank_group *ranks, const char *model,
                           struct doctor_facts *facts);
 
 /* Brings all facts to the coordinator: all [ranks->size], by rank. STATUS_PEER (logged) when a rank

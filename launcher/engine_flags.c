@@ -3,11 +3,11 @@
 #include "launcher/engine_flags.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/log.h"
+#include "launcher/binding.h"
 #include "launcher/job.h"
 #include "launcher/model_folder.h"
 
@@ -37,7 +37,8 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
          "longest sequence, prompt and output", 2, INT32_MAX / 2},
         {.kind = OPTION_HEADING, .name = "Machine"},
         {OPTION_INT, "threads", &flags->threads, "N",
-         "compute threads; default: the CPUs this process may use", 1, THREAD_POOL_THREADS_MAX},
+         "compute threads; default: a rank's share of the CPUs it may use", 1,
+         THREAD_POOL_THREADS_MAX},
         {OPTION_STRING, "cpu-isa", &flags->cpu_isa, "NAME",
          "auto, baseline, avx2, avx512, avx512-bf16 or reference", 0, 0},
         {OPTION_INT, "max-num-batched-tokens", &flags->max_num_batched_tokens, "N",
@@ -161,14 +162,6 @@ static enum status resolve_placement(const char *name, struct engine_options *op
     return STATUS_OK;
 }
 
-static int32_t allowed_cpus(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : count > THREAD_POOL_THREADS_MAX ? THREAD_POOL_THREADS_MAX : count;
-}
-
 enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
                                  char *folder) {
     static const char *const formats[] = {"auto", "safetensors", "dummy", NULL};
@@ -184,11 +177,11 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
     RETURN_IF_ERROR(
         choose("log-format", flags->log_format, log_formats, "text or json", &log_format));
     log_set_json(log_format == 1);
-    *options =
-        (struct engine_options){.threads = flags->threads > 0 ? flags->threads : allowed_cpus(),
-                                .positions = flags->max_model_len,
-                                .requests = 1,
-                                .rows = flags->max_num_batched_tokens};
+    *options = (struct engine_options){
+        .threads = flags->threads > 0 ? flags->threads : 1, /* until ranks have joined */
+        .positions = flags->max_model_len,
+        .requests = 1,
+        .rows = flags->max_num_batched_tokens};
     RETURN_IF_ERROR(resolve_dtype(flags->dtype, &options->dtype));
     RETURN_IF_ERROR(resolve_isa(flags->cpu_isa, &options->isa));
     int32_t format;
@@ -219,9 +212,5 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
     settings_announce(&flags->settings, flags->announces_all);
     RETURN_IF_ERROR(settings_agree(&flags->settings, ranks));
     options->ranks = ranks;
-    if (flags->threads == 0) { /* ranks of one machine share the CPUs that they may use */
-        options->threads /= ranks->node_size;
-        options->threads = options->threads > 0 ? options->threads : 1;
-    }
-    return STATUS_OK;
+    return binding_settle(ranks, flags->threads, true, &options->threads);
 }

@@ -155,6 +155,43 @@ static void a_crowded_node_is_named(void **state) {
     assert_string_equal(job.warning, "32 threads of 4 ranks share 8 CPUs on a: give --threads 2");
 }
 
+static int32_t share_of(const struct job *job, int32_t rank) {
+    return topology_share(job->places, job->count, rank);
+}
+
+static void cpus_are_shared_out(void **state) {
+    (void)state;
+    struct job bound = {.count = 0}; /* each its own: all of it, whatever is on other machines */
+    add_rank(&bound, 0, "0-3", 0);
+    add_rank(&bound, 0, "4-7", 0);
+    add_rank(&bound, 1, "0-7", 0);
+    assert_int_equal(share_of(&bound, 0), 4);
+    assert_int_equal(share_of(&bound, 1), 4);
+    assert_int_equal(share_of(&bound, 2), 8);
+    struct job unbound = {.count = 0}; /* all the same: a part */
+    for (int i = 0; i < 3; i++)
+        add_rank(&unbound, 0, NULL, 0);
+    assert_int_equal(share_of(&unbound, 0), 2);
+    struct job uneven = {.count = 0}; /* half of four, and the other four alone */
+    add_rank(&uneven, 0, "0-3", 0);
+    add_rank(&uneven, 0, NULL, 0);
+    assert_int_equal(share_of(&uneven, 0), 2);
+    assert_int_equal(share_of(&uneven, 1), 6);
+    struct job crowded = {.count = 0}; /* never none */
+    for (int i = 0; i < 4; i++)
+        add_rank(&crowded, 0, "1", 0);
+    assert_int_equal(share_of(&crowded, 3), 1);
+}
+
+static void cpus_of_this_process_are_the_same_both_ways(void **state) {
+    (void)state;
+    struct topology all, cpus;
+    assert_int_equal(topology_load(&all), STATUS_OK);
+    assert_int_equal(topology_load_cpus(&cpus), STATUS_OK);
+    assert_int_equal(cpus.cpu_count, all.cpu_count);
+    assert_memory_equal(&cpus.cpus, &all.cpus, sizeof all.cpus);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_binding_is_counted),
@@ -166,6 +203,8 @@ int main(void) {
         cmocka_unit_test(many_threads_on_one_core_are_named),
         cmocka_unit_test(ranks_on_one_core_are_named),
         cmocka_unit_test(a_crowded_node_is_named),
+        cmocka_unit_test(cpus_are_shared_out),
+        cmocka_unit_test(cpus_of_this_process_are_the_same_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
