@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 
 sys.path.insert(0, os.environ["SERVE_STUBS"])  # made by protoc at build
 import grpc  # noqa: E402
@@ -63,6 +64,13 @@ class Server:
         return self.channel.unary_stream("/moebius.v1.Inference/GenerateStream",
                                          request_serializer=pb.GenerateRequest.SerializeToString,
                                          response_deserializer=pb.GenerateChunk.FromString)(request, timeout=timeout)
+
+    def metric(self, name):
+        """The value of a gauge or counter without labels of its own, as Prometheus would see it."""
+        port = re.search(r"HTTP at port (\d+)", self.ready[0])[1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return float(re.search(rf"^{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE)[1])
 
     def is_serving(self):
         check = self.channel.unary_unary("/grpc.health.v1.Health/Check")

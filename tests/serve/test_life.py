@@ -32,9 +32,9 @@ def check_refusals():
         answer = Answer(s.stream(request))
         assert answer.code == grpc.StatusCode.NOT_FOUND and "expected 'a', got 'c'" in answer.details, answer.details
         assert Answer(s.stream(long_request(), timeout=0.05)).code == grpc.StatusCode.DEADLINE_EXCEEDED
-        time.sleep(0.2)
+        wait_until(lambda: s.metric("moebius_num_requests_running") == 0)
         calls = [in_background(s, long_request()) for _ in range(2)]
-        time.sleep(0.2)
+        wait_until(lambda: s.metric("moebius_num_requests_waiting") == 1)
         start = time.monotonic()
         third = Answer(s.stream(long_request()))
         assert third.code == grpc.StatusCode.RESOURCE_EXHAUSTED, third.code
@@ -49,7 +49,7 @@ def check_drain(ranks):
     """The first signal lets what is open finish; whoever comes later is refused; the exit code is 0."""
     with Server(ranks=ranks) as server:
         thread, box = in_background(server, long_request())
-        time.sleep(0.2)
+        wait_until(lambda: server.metric("moebius_num_requests_running") == 1)
         server.signal()
         wait_until(lambda: "draining" in server.read_log())
         late = Answer(server.stream(make_request(tokens=1), timeout=2))
@@ -62,7 +62,7 @@ def check_drain(ranks):
 def check_second_signal():
     with Server() as server:
         thread, box = in_background(server, long_request())
-        time.sleep(0.15)
+        wait_until(lambda: server.metric("moebius_num_requests_running") == 1)
         server.signal(signal.SIGINT)
         wait_until(lambda: "draining" in server.read_log())
         server.signal(signal.SIGINT)
@@ -74,7 +74,7 @@ def check_second_signal():
 def check_timeout():
     with Server("--shutdown-timeout", "0") as server:
         thread, box = in_background(server, long_request())
-        time.sleep(0.15)
+        wait_until(lambda: server.metric("moebius_num_requests_running") == 1)
         server.signal()
         thread.join()
         assert box[0].code == grpc.StatusCode.UNAVAILABLE, box[0].code
@@ -86,7 +86,7 @@ def check_stopped_rank():
     with Server("--comm-timeout", "4", "--step-timeout", "1", ranks=4) as server:
         assert server.is_serving()
         thread, box = in_background(server, long_request())
-        time.sleep(0.3)
+        wait_until(lambda: server.metric("moebius_num_requests_running") == 1)
         server.signal(signal.SIGSTOP, rank=2)
         wait_until(lambda: not server.is_serving(), 3)
         thread.join()
