@@ -1,5 +1,5 @@
 #!/bin/sh
-# The link of one of two hosts is cut in the middle of a generation. MPI notices nothing; our deadline does: within
+# The link of one of two hosts is cut in the middle of a generation, or while all ranks are idle. MPI notices nothing; our deadline does: within
 # seconds the ranks on the host of mpirun have ended, and the line that counts names a rank on the other host. mpirun
 # itself waits for the daemon on that host; as soon as the link is back, everything ends and the exit code tells why.
 # Usage: test_link_cut.sh MOEBIUS TOP
@@ -48,25 +48,21 @@ mpirun_ended() {
     ! kill -0 "$job" 2>/dev/null
 }
 
-# start_job: a long generation in the background, well inside its steps.
+# start_job COMMAND: four ranks in the background, well inside what they do.
 start_job() {
     : >"$err" # the one of the job before must not be read
-    # shellcheck disable=SC2016 # expanded on the host
-    "$here/on_host.sh" "${prefix}0" "exec $launch"' "$MOEBIUS" generate --model "$MODEL" --threads 1 \
-        --token-ids "1 2 3" --max-tokens 2000 --ignore-eos --comm-timeout '"$timeout_s --json" \
-        >"$scratch/out" 2>"$err" &
+    "$here/on_host.sh" "${prefix}0" "exec $launch $1" >"$scratch/out" 2>"$err" &
     job=$!
     wait_until 300 grep -q "ready in" "$err" || fail "never ready: $(cat "$err")"
     sleep 0.1
-    [ "$(ranks_on "$near"),$(ranks_on "$far")" = 2,2 ] ||
-        fail "expected two ranks on each host in the middle of the generation"
+    [ "$(ranks_on "$near"),$(ranks_on "$far")" = 2,2 ] || fail "expected two ranks on each host: $(cat "$err")"
 }
 
-# cut HOST: a generation during which the host's link is cut, and mended after its ranks' end.
+# cut HOST COMMAND: a job during which the host's link is cut, and mended after its ranks' end.
 cut() {
     err=$scratch/err
     port=port${1#"$prefix"}
-    start_job
+    start_job "$2"
     start=$(now_ms)
     ip -n "${prefix}sw" link set "$port" down
     wait_until $((ranks_s_most * 10)) nobody_on "$near" || fail "ranks on $near still run: $(cat "$err")"
@@ -93,10 +89,14 @@ cut() {
 }
 
 start_hosts
-program=$(readlink -f "$MOEBIUS")
 near=${prefix}0 far=${prefix}1
-MODEL=$top/launcher/demo-moe
-export MODEL
-cut "$far"
-cut "$near"
+program=$(readlink -f "$MOEBIUS")
+generation="'$MOEBIUS' generate --model '$top/launcher/demo-moe' --threads 1 --token-ids '1 2 3' --max-tokens 2000 \
+    --ignore-eos --comm-timeout $timeout_s --json"
+cut "$far" "$generation"
+cut "$near" "$generation"
+# Ranks with nothing to do: the coordinator hears no answer to its heartbeat, the far ranks no heartbeat.
+idle=$(dirname "$program")/tests/test_idle
+program=$(readlink -f "$idle")
+cut "$far" "'$idle' forever ${timeout_s}000"
 [ "$failures" -eq 0 ]
