@@ -42,6 +42,7 @@ struct bench_job {
     struct rank_group ranks;
     struct traffic *traffic;
     struct engine *engine;
+    uint64_t random; /* of the prompts */
 };
 
 /* ---- what a token costs ---- */
@@ -97,30 +98,32 @@ static void count_token(void *context, const struct engine_token *token) {
     run_clock->tokens++;
 }
 
-static enum status submit_all(struct engine *engine, const struct engine_request *request,
-                              int32_t batch) {
-    int32_t handle;
-    for (int32_t i = 0; i < batch; i++)
-        RETURN_IF_ERROR(engine_submit(engine, request, &handle));
-    return STATUS_OK;
+/* A prompt that none before has begun with: what is cached is not computed. */
+static void draw_prompt(int32_t vocabulary, int32_t count, uint64_t *random, int32_t *tokens) {
+    for (int32_t i = 0; i < count; i++) {
+        *random = *random * 6364136223846793005u + 1442695040888963407u;
+        tokens[i] = (int32_t)((*random >> 33) % (uint64_t)vocabulary);
+    }
 }
 
 /* Prefills `prompt` tokens of each sequence and generates `generated`; tells the seconds up to the
  * last sequence's first token and from there to the last token. */
-static enum status run_once(const struct bench_job *job, int32_t prompt, int32_t generated,
+static enum status run_once(struct bench_job *job, int32_t prompt, int32_t generated,
                             double *prefill_seconds, double *decode_seconds) {
     struct engine *engine = job->engine;
     int32_t *tokens = malloc(sizeof *tokens * (size_t)prompt);
     if (tokens == NULL)
         return STATUS_NO_MEMORY;
-    for (int32_t i = 0; i < prompt; i++)
-        tokens[i] = (int32_t)(((int64_t)i * 7919 + 13) % engine_spec(engine)->vocabulary);
     struct engine_request request = {.prompt = tokens,
                                      .prompt_count = prompt,
                                      .sampling = sampling_params_default(),
                                      .max_tokens = generated,
                                      .ignore_eos = true};
-    enum status status = submit_all(engine, &request, job->flags->batch);
+    enum status status = STATUS_OK;
+    for (int32_t i = 0, handle; i < job->flags->batch && status == STATUS_OK; i++) {
+        draw_prompt(engine_spec(engine)->vocabulary, prompt, &job->random, tokens);
+        status = engine_submit(engine, &request, &handle);
+    }
     free(tokens);
     RETURN_IF_ERROR(status);
     struct run_clock run_clock = {0};
@@ -163,7 +166,7 @@ static void summarise(struct bench_row *row, int32_t repetitions, double work_pe
 
 /* All repetitions of one row; the first run warms up. `prefill`: the first part of a run counts,
  * else the second. */
-static enum status repeat(const struct bench_job *job, bool prefill, struct bench_row *row) {
+static enum status repeat(struct bench_job *job, bool prefill, struct bench_row *row) {
     const struct bench_flags *flags = job->flags;
     int64_t start_ns = 0, waited_before = 0;
     for (int32_t i = -1; i < flags->repetitions; i++) {
@@ -180,7 +183,7 @@ static enum status repeat(const struct bench_job *job, bool prefill, struct benc
     return STATUS_OK;
 }
 
-static enum status bench_prefill(const struct bench_job *job, struct bench_row *row) {
+static enum status bench_prefill(struct bench_job *job, struct bench_row *row) {
     const struct bench_flags *flags = job->flags;
     const struct engine *engine = job->engine;
     *row = (struct bench_row){.tokens = flags->prompt * flags->batch};
@@ -262,7 +265,7 @@ static enum status read_bandwidth(const struct engine *engine, double *bytes_per
     return status;
 }
 
-static enum status bench_decode(const struct bench_job *job, struct bench_row *row) {
+static enum status bench_decode(struct bench_job *job, struct bench_row *row) {
     const struct bench_flags *flags = job->flags;
     *row = (struct bench_row){.tokens = flags->generated * flags->batch};
     snprintf(row->test, sizeof row->test, "tg%d", flags->generated);
@@ -341,7 +344,7 @@ static void print_json(const struct bench_job *job, const struct bench_row *rows
     printf("\n");
 }
 
-static enum status measure(const struct bench_job *job) {
+static enum status measure(struct bench_job *job) {
     const struct bench_flags *flags = job->flags;
     struct bench_row rows[2];
     int32_t count = 0;
