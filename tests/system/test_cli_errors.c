@@ -167,6 +167,9 @@ static const struct error_case cases[] = {
     {STATUS_IO, {"bench", "serve", "--html", "@nothing/page"}, {"nothing/page"}, NULL},
     {STATUS_UNAVAILABLE, {"bench", "serve", "--server", "127.0.0.1:1"}, {"127.0.0.1:1"}, NULL},
     {STATUS_USAGE, {"bench", "latency", "--prompt", "0", "--generate", "0"}, {"--prompt"}, NULL},
+    {STATUS_USAGE, {"bench", "exchange"}, {"2 ranks or more", "got 1"}, NULL},
+    {STATUS_USAGE, {"bench", "exchange", "--tokens", "0"}, {"--tokens", "'0'"}, NULL},
+    {STATUS_USAGE, {"bench", "exchange", "more"}, {"no more arguments", "'more'"}, NULL},
 
     /* requests */
     {STATUS_BAD_REQUEST, {"generate", "--prompt", ""}, {"prompt", "at least one token"}, NULL},

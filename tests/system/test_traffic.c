@@ -241,6 +241,35 @@ static void check_chance(const struct model_spec *spec, double fan_out) {
            "expected a fan-out within %g of %g, got %g", CHANCE_TOLERANCE, expected, fan_out);
 }
 
+/* bench exchange tells of every flow; what a2a-dedup sends is a message to each rank and back from
+ * some, and never more bytes than a2a. */
+static void check_bench(const struct program *mpirun, char **argv) {
+    json_t *answer = program_json_run(
+        mpirun, (const char *const[]){MPIRUN_FLAGS, "-n", "4", argv[2], "bench", "exchange",
+                                      "--model", argv[3], "--tokens", "3", "--repetitions", "1",
+                                      "--log-level", "error", "--json", NULL});
+    const json_t *rows = json_object_get(answer, "rows");
+    int64_t bytes[2] = {0, 0}, messages[2] = {0, 0};
+    EXPECT(json_array_size(rows) == 4, "bench exchange: expected 4 rows, got %zu",
+           json_array_size(rows));
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        EXPECT(json_number_value(json_object_get(row, "seconds")) > 0.0 &&
+                   json_number_value(json_object_get(row, "alltoallv_seconds")) > 0.0,
+               "bench exchange: row %zu: expected times above 0", i);
+        if (i < 2) {
+            bytes[i] = json_integer_value(json_object_get(row, "bytes"));
+            messages[i] = json_integer_value(json_object_get(row, "messages"));
+        }
+    }
+    EXPECT(bytes[0] > 0 && bytes[0] <= bytes[1] && messages[0] == messages[1] && messages[0] > 9 &&
+               messages[0] <= 18,
+           "bench exchange: a2a-dedup sends %" PRId64 " bytes in %" PRId64 " messages, a2a %" PRId64
+           " in %" PRId64,
+           bytes[0], messages[0], bytes[1], messages[1]);
+    json_decref(answer);
+}
+
 int main(int argc, char **argv) {
     static const char *const flows[] = {"a2a", "a2a-dedup", "allgather", "hierarchical"};
     static struct model_spec spec;
@@ -269,6 +298,8 @@ int main(int argc, char **argv) {
         json_decref(run.traffic);
         safetensors_close(run.file);
     }
+    if (!dummy)
+        check_bench(&mpirun, argv);
     program_deinit(&mpirun);
     return expect_failures == 0 ? 0 : 1;
 }
