@@ -17,6 +17,8 @@ static const struct {
     {"exchange", bench_exchange, "dispatch and combine between ranks, flow by flow", true},
     {"latency", command_bench_latency, "prefill and decode, beside what this machine can do", true},
     {"serve", command_bench_serve, "load on a running server: TTFT, TPOT, ITL, goodput", false},
+    {"startup", command_bench_startup, "from starting a server to its first token", false},
+    {"throughput", command_bench_throughput, "many sequences at once, without a server", true},
 };
 
 #define KINDS ((int)(sizeof kinds / sizeof kinds[0]))

@@ -12,6 +12,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/probe.h"
+#include "launcher/bench_machine.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
 #include "launcher/job.h"
@@ -44,45 +45,6 @@ struct bench_job {
     struct engine *engine;
     uint64_t random; /* of the prompts */
 };
-
-/* ---- what a token costs ---- */
-
-/* Bytes of weights and KV that one decode step at `position` must read. */
-static double bytes_touched(const struct engine *engine, double position) {
-    const struct model *model = engine_model(engine);
-    const struct model_spec *spec = engine_spec(engine);
-    const struct weight_bytes_by_kind *bytes = &model->weights.bytes;
-    double experts = 0.0;
-    if (spec->moe.router.experts > 0)
-        experts = (double)bytes->experts * spec->moe.router.top_k / spec->moe.router.experts;
-    double output = (double)(spec->tied_embedding ? bytes->embedding : bytes->output);
-    double kv = position * 2.0 * spec->layers * spec->attention.kv_heads *
-                spec->attention.head_dim * (double)dtype_bytes(model->kv.shape.dtype);
-    return output +
-           (double)(bytes->attention + bytes->dense + bytes->router + bytes->shared_expert +
-                    bytes->norms) +
-           experts + kv;
-}
-
-/* Multiplications and additions of a prefill of `tokens` positions with the logits of the last. */
-static double prefill_flop(const struct engine *engine, double tokens) {
-    const struct model_spec *spec = engine_spec(engine);
-    const struct attention_spec *attention = &spec->attention;
-    double hidden = spec->hidden, heads = (double)attention->heads * attention->head_dim;
-    double per_token = 0.0;
-    for (int32_t i = 0; i < spec->layers; i++) {
-        per_token += hidden * (2.0 * heads + 2.0 * attention->kv_heads * attention->head_dim);
-        if (spec->layer[i].moe)
-            per_token += hidden * spec->moe.router.experts +
-                         3.0 * hidden *
-                             (spec->moe.router.top_k * (double)spec->moe.expert_intermediate +
-                              spec->moe.shared_intermediate);
-        else
-            per_token += 3.0 * hidden * spec->dense_intermediate;
-    }
-    double attended = 2.0 * heads * spec->layers * tokens * (tokens + 1.0) / 2.0;
-    return 2.0 * (per_token * tokens + attended + hidden * spec->vocabulary);
-}
 
 /* ---- runs ---- */
 
@@ -183,6 +145,11 @@ static enum status repeat(struct bench_job *job, bool prefill, struct bench_row 
     return STATUS_OK;
 }
 
+/* Multiplications and additions of a prefill of `tokens` positions with the logits of the last. */
+static double prefill_flop(const struct engine *engine, double tokens) {
+    return bench_machine_flop(engine, tokens, tokens * (tokens + 1.0) / 2.0, 1.0);
+}
+
 static enum status bench_prefill(struct bench_job *job, struct bench_row *row) {
     const struct bench_flags *flags = job->flags;
     const struct engine *engine = job->engine;
@@ -200,83 +167,18 @@ static enum status bench_prefill(struct bench_job *job, struct bench_row *row) {
     return STATUS_OK;
 }
 
-#define PROBE_TOKENS 12
-#define PROBE_RANGES_MAX 65536
-
-/* The ranges that decoding touches, token after token, with other experts for each: what a perfect
- * decoder would still have to read. */
-struct touched {
-    struct probe_range *ranges;
-    int32_t count;
-    uint64_t random;
-};
-
-static void touch(struct touched *touched, const struct weight *weight, int32_t group) {
-    if (weight->data == NULL || touched->count == PROBE_RANGES_MAX)
-        return;
-    touched->ranges[touched->count++] =
-        (struct probe_range){(const char *)weight->data + (size_t)group * weight->group_bytes,
-                             (int64_t)weight->group_bytes};
-}
-
-/* top_k experts: a random start and a random odd stride (different ones where the number of experts
- * is a power of two, mostly so elsewhere). */
-static void touch_experts(struct touched *touched, const struct moe_layer *moe) {
-    int32_t experts = moe->router.experts;
-    touched->random = touched->random * 6364136223846793005u + 1442695040888963407u;
-    int32_t expert = (int32_t)((touched->random >> 33) % (uint64_t)experts);
-    int32_t stride = experts % 2 == 0 ? (int32_t)((touched->random >> 20) % 64) * 2 + 1 : 1;
-    for (int32_t i = 0; i < moe->router.top_k; i++) {
-        touch(touched, &moe->gate_up, expert);
-        touch(touched, &moe->down, expert);
-        expert = (expert + stride) % experts;
-    }
-}
-
-static void touch_token(struct touched *touched, const struct model *model) {
-    for (int32_t layer = 0; layer < model->spec->layers; layer++) {
-        const struct layer_weights *weights = &model->weights.layers[layer];
-        touch(touched, &weights->qkv, 0);
-        touch(touched, &weights->o, 0);
-        if (model->spec->layer[layer].moe) {
-            touch(touched, &weights->moe.router_weight, 0);
-            touch_experts(touched, &weights->moe);
-            touch(touched, &weights->moe.shared_gate_up, 0);
-            touch(touched, &weights->moe.shared_down, 0);
-        } else {
-            touch(touched, &weights->dense_gate_up, 0);
-            touch(touched, &weights->dense_down, 0);
-        }
-    }
-    touch(touched, &model->weights.output, 0);
-}
-
-static enum status read_bandwidth(const struct engine *engine, double *bytes_per_second) {
-    struct touched touched = {.ranges = malloc(sizeof *touched.ranges * PROBE_RANGES_MAX)};
-    if (touched.ranges == NULL) {
-        LOG_ERROR("bench: cannot take a list of ranges");
-        return STATUS_NO_MEMORY;
-    }
-    for (int i = 0; i < PROBE_TOKENS; i++)
-        touch_token(&touched, engine_model(engine));
-    enum status status = probe_read_bandwidth(engine_kernels(engine), touched.ranges, touched.count,
-                                              bytes_per_second);
-    free(touched.ranges);
-    return status;
-}
-
 static enum status bench_decode(struct bench_job *job, struct bench_row *row) {
     const struct bench_flags *flags = job->flags;
     *row = (struct bench_row){.tokens = flags->generated * flags->batch};
     snprintf(row->test, sizeof row->test, "tg%d", flags->generated);
     double before = 0.0, after = 0.0;
     if (is_alone(job))
-        RETURN_IF_ERROR(read_bandwidth(job->engine, &before));
+        RETURN_IF_ERROR(bench_machine_read_bandwidth(job->engine, &before));
     RETURN_IF_ERROR(repeat(job, false, row));
     if (is_alone(job))
-        RETURN_IF_ERROR(read_bandwidth(job->engine, &after));
+        RETURN_IF_ERROR(bench_machine_read_bandwidth(job->engine, &after));
     row->limit = before > after ? before : after;
-    double touched = bytes_touched(job->engine, flags->generated / 2.0);
+    double touched = bench_machine_step_bytes(job->engine, 1.0, flags->generated / 2.0);
     summarise(row, flags->repetitions, touched * flags->generated * flags->batch);
     return STATUS_OK;
 }

@@ -12,6 +12,8 @@ enum status command_inspect(int argc, char **argv);
 enum status command_bench(int argc, char **argv);
 enum status command_bench_latency(int argc, char **argv);
 enum status command_bench_serve(int argc, char **argv);
+enum status command_bench_startup(int argc, char **argv);
+enum status command_bench_throughput(int argc, char **argv);
 enum status command_complete(int argc, char **argv);
 enum status command_chat(int argc, char **argv);
 enum status command_doctor(int argc, char **argv);

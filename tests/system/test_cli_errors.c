@@ -163,6 +163,14 @@ static const struct error_case cases[] = {
     {STATUS_USAGE, {"bench", "serve", "--goodput", "ttft:"}, {"--goodput", "'ttft:'"}, NULL},
     {STATUS_USAGE, {"bench", "serve", "--trace"}, {"--trace", "--dataset-path"}, NULL},
     {STATUS_USAGE, {"bench", "serve", "--dataset-name", "own"}, {"--dataset-name", "'own'"}, NULL},
+    {STATUS_USAGE, {"bench", "throughput", "--concurrency", "1,,4"}, {"'1,,4'"}, NULL},
+    {STATUS_USAGE, {"bench", "throughput", "--concurrency", "0"}, {"--concurrency", "'0'"}, NULL},
+    {STATUS_USAGE,
+     {"bench", "throughput", "--max-model-len", "64"},
+     {"--max-model-len", "at least 256"},
+     NULL},
+    {STATUS_BAD_REQUEST, {"bench", "throughput", "--random-input-len", "4000"}, {"2048"}, NULL},
+    {STATUS_UNAVAILABLE, {"bench", "startup", "--", "--print-config"}, {"ready"}, NULL},
     {STATUS_IO, {"bench", "serve", "--dataset-path", "@nothing"}, {"nothing"}, NULL},
     {STATUS_IO, {"bench", "serve", "--html", "@nothing/page"}, {"nothing/page"}, NULL},
     {STATUS_UNAVAILABLE, {"bench", "serve", "--server", "127.0.0.1:1"}, {"127.0.0.1:1"}, NULL},
@@ -326,7 +334,7 @@ static void fill(const struct program *program, const struct error_case *one,
             program_scratch_path(program, argument + 1, filled->paths[i], sizeof filled->paths[i]);
         filled->arguments[count++] = argument[0] == '@' ? filled->paths[i] : argument;
         bool is_quiet = strcmp(argument, "generate") != 0 && strcmp(argument, "inspect") != 0 &&
-                        strcmp(argument, "latency") != 0;
+                        strcmp(argument, "latency") != 0 && strcmp(argument, "throughput") != 0;
         if (i <= 1 && !is_quiet) {
             filled->arguments[count++] = "--log-level";
             filled->arguments[count++] = "error";

@@ -102,6 +102,16 @@ static const struct flag_value flag_values[] = {
     {"--plain-special-tokens", NULL, NULL},
     {"--generate", "8", NULL},
     {"--repetitions", "1", NULL},
+    {"--timeout", "60", NULL},
+    {"--concurrency", "1,2", NULL},
+    {"--dataset-path", "tests/data/workloads/mooncake.jsonl", NULL},
+    {"--dataset-name", "random", NULL},
+    {"--num-prompts", "3", NULL},
+    {"--random-input-len", "5", NULL},
+    {"--random-output-len", "3", NULL},
+    {"--output-len", "3", NULL},
+    {"--max-prompt-len", "3", NULL},
+    {"--max-output-len", "1", NULL},
     {"--batch-size", "2", NULL},
 };
 
@@ -112,6 +122,12 @@ static const struct flag_value *find_value(const char *flag) {
     return NULL;
 }
 
+/* Measurements are commands of moebius bench. */
+static bool is_bench(const char *command) {
+    return strcmp(command, "latency") == 0 || strcmp(command, "throughput") == 0 ||
+           strcmp(command, "startup") == 0;
+}
+
 /* What a command needs beside the flag under test; `prompted`: the flag is a prompt itself. */
 static int start_arguments(const char *command, const char *flag, const char **arguments) {
     static const char *const prompts[] = {"--prompt", "--chat", "--system", "--file",
@@ -120,7 +136,7 @@ static int start_arguments(const char *command, const char *flag, const char **a
     for (size_t i = 0; i < sizeof prompts / sizeof prompts[0]; i++)
         prompted = prompted || strcmp(flag, prompts[i]) == 0;
     int count = 0;
-    if (strcmp(command, "latency") == 0)
+    if (is_bench(command))
         arguments[count++] = "bench";
     arguments[count++] = command;
     if (strcmp(command, "tokenize") == 0) {
@@ -128,7 +144,17 @@ static int start_arguments(const char *command, const char *flag, const char **a
             arguments[count++] = "17";
         return count;
     }
+    if (strcmp(command, "startup") == 0) {
+        arguments[count++] = "--repetitions=1";
+        return count;
+    }
     arguments[count++] = "--log-level=error";
+    if (strcmp(command, "throughput") == 0) {
+        arguments[count++] = "--concurrency=1";
+        arguments[count++] = "--num-prompts=2";
+        arguments[count++] = "--random-input-len=4";
+        arguments[count++] = "--random-output-len=2";
+    }
     if (strcmp(command, "generate") == 0) {
         arguments[count++] = "--max-tokens=4";
         if (!prompted)
@@ -171,8 +197,7 @@ static void check_flags(const struct program *program, const char *command, int 
     struct program_run help;
     const char *const plain[] = {command, "--help", NULL};
     const char *const bench[] = {"bench", command, "--help", NULL};
-    bool is_bench = strcmp(command, "latency") == 0;
-    program_run(program, is_bench ? bench : plain, NULL, PROGRAM_KEPT, &help);
+    program_run(program, is_bench(command) ? bench : plain, NULL, PROGRAM_KEPT, &help);
     int count = 0;
     char *rest = NULL;
     for (char *line = strtok_r(help.out, "\n", &rest); line != NULL;
@@ -294,6 +319,8 @@ int main(int argc, char **argv) {
     check_flags(&program, "tokenize", 6);
     check_flags(&program, "inspect", 8);
     check_flags(&program, "latency", 20);
+    check_flags(&program, "throughput", 28);
+    check_flags(&program, "startup", 6);
     check_flags(&program, "doctor", 5);
     check_bare_run(&program);
     check_inspect(&program);
