@@ -1,6 +1,6 @@
-/* Random bits and maxima over a vocabulary, for the sampler; this file is compiled once for each
- * instruction set (CPU_SUFFIX). Integers and comparisons only: every set gives the same bits. The
- * reference is ref_sample.c. */
+/* Random bits and passes over logits, for the sampler; this file is compiled once for each
+ * instruction set (CPU_SUFFIX). Nothing is fused and sums are exact: every set gives the bits of
+ * the reference, ref_sample.c. */
 #include "kernels/cpu_sample.h"
 
 #include <math.h>
@@ -10,11 +10,14 @@
 #define ROUNDS 10
 #define WIDE_LANES (VEC_LANES / 2)
 #define STREAMS 4 /* independent vectors, to fill the time that a product takes */
+#define GROUPS_AT_ONCE (STREAMS * WIDE_LANES / 8)
 
 /* Numbers of 32 bits in lanes of 64: what stands above is ignored, until it is cut off at the end.
  */
 typedef uint64_t wide __attribute__((vector_size(8 * WIDE_LANES)));
-typedef uint64_t wide_memory __attribute__((vector_size(8 * WIDE_LANES), aligned(8), may_alias));
+typedef uint32_t narrow __attribute__((vector_size(4 * WIDE_LANES)));
+typedef uint32_t narrow_memory __attribute__((vector_size(4 * WIDE_LANES), aligned(4), may_alias));
+typedef double wide_double __attribute__((vector_size(8 * WIDE_LANES)));
 
 VEC_INLINE wide spread(uint64_t value) {
     return (wide){0} + value;
@@ -46,15 +49,14 @@ VEC_INLINE void philox_round(struct block *block, uint32_t k0, uint32_t k1) {
     block->c3 = left;
 }
 
-/* STREAMS * WIDE_LANES pairs from `pair` on. */
-VEC_INLINE void noise_of(const struct noise_args *args, int32_t pair, uint64_t *even,
-                         uint64_t *odd) {
+/* Stream s holds the counters from s * WIDE_LANES on; eight counters are a group. */
+VEC_INLINE void noise_of(const struct noise_args *args, int32_t group, uint32_t *high) {
     struct block blocks[STREAMS];
     uint32_t k0 = (uint32_t)args->seed, k1 = (uint32_t)(args->seed >> 32);
     for (int s = 0; s < STREAMS; s++) {
         wide first = {0};
         for (int lane = 0; lane < WIDE_LANES; lane++)
-            first[lane] = (uint32_t)(pair + s * WIDE_LANES + lane);
+            first[lane] = (uint32_t)(8 * group + s * WIDE_LANES + lane);
         blocks[s] = (struct block){first, spread((uint32_t)args->position),
                                    spread((uint64_t)args->position >> 32), spread(0)};
     }
@@ -67,46 +69,185 @@ VEC_INLINE void noise_of(const struct noise_args *args, int32_t pair, uint64_t *
     }
     for (int s = 0; s < STREAMS; s++) {
         const struct block *b = &blocks[s];
-        *(wide_memory *)(even + s * WIDE_LANES) = b->c1 << 32 | (b->c0 & UINT32_MAX);
-        *(wide_memory *)(odd + s * WIDE_LANES) = b->c3 << 32 | (b->c2 & UINT32_MAX);
+        uint32_t *to = high + s * WIDE_LANES / 8 * SAMPLE_GROUP + s * WIDE_LANES % 8;
+        *(narrow_memory *)to = __builtin_convertvector(b->c0, narrow);
+        *(narrow_memory *)(to + 8) = __builtin_convertvector(b->c1, narrow);
+        *(narrow_memory *)(to + 16) = __builtin_convertvector(b->c2, narrow);
+        *(narrow_memory *)(to + 24) = __builtin_convertvector(b->c3, narrow);
     }
 }
 
-void CPU_SYMBOL(cpu_sample_noise)(const struct noise_args *args) {
-    const int32_t step = STREAMS * WIDE_LANES;
+static void noise(const struct noise_args *args) {
     int32_t i = 0;
-    for (; i <= args->pairs - step; i += step)
-        noise_of(args, args->first_pair + i, args->even + i, args->odd + i);
-    if (i == args->pairs)
+    for (; i <= args->groups - GROUPS_AT_ONCE; i += GROUPS_AT_ONCE)
+        noise_of(args, args->first_group + i, args->high + i * SAMPLE_GROUP);
+    if (i == args->groups)
         return;
-    uint64_t even[STREAMS * WIDE_LANES], odd[STREAMS * WIDE_LANES];
-    size_t bytes = sizeof(uint64_t) * (size_t)(args->pairs - i);
-    noise_of(args, args->first_pair + i, even, odd);
-    memcpy(args->even + i, even, bytes);
-    memcpy(args->odd + i, odd, bytes);
+    uint32_t high[GROUPS_AT_ONCE * SAMPLE_GROUP];
+    noise_of(args, args->first_group + i, high);
+    memcpy(args->high + i * SAMPLE_GROUP, high,
+           sizeof(uint32_t) * SAMPLE_GROUP * (size_t)(args->groups - i));
 }
 
-/* The greater one; `best` where value is NaN. */
-VEC_INLINE vec greater(vec value, vec best) {
-    vec_int mask = value > best;
-    return (vec)(((vec_int)value & mask) | ((vec_int)best & ~mask));
+/* ---- passes over logits ---- */
+
+/* What is left of x at i, NaN behind its end. */
+static inline vec load_rest(const float *x, int32_t i, int32_t count) {
+    float rest[VEC_LANES];
+    if (count - i >= VEC_LANES)
+        return vec_load(x + i);
+    for (int lane = 0; lane < VEC_LANES; lane++)
+        rest[lane] = i + lane < count ? x[i + lane] : NAN;
+    return vec_load(rest);
 }
 
-float CPU_SYMBOL(cpu_sample_greatest)(const float *x, int32_t count) {
+/* Bit l: lane l of a is at least that of b. */
+VEC_INLINE uint32_t at_least(vec a, vec b) {
+#if VEC_LANES == 16
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ);
+#elif VEC_LANES == 8
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GE_OQ));
+#elif defined(__SSE4_2__)
+    return (uint32_t)_mm_movemask_ps(_mm_cmpge_ps((__m128)a, (__m128)b));
+#else
+    uint32_t mask = 0;
+    for (int lane = 0; lane < VEC_LANES; lane++)
+        mask |= (uint32_t)(a[lane] >= b[lane]) << lane;
+    return mask;
+#endif
+}
+
+/* Two sums side by side: of the lower lanes and of the upper ones. */
+struct sums {
+    wide_double low, high;
+};
+
+VEC_INLINE void add_exactly(struct sums *sums, vec value) {
+#if VEC_LANES == 16
+    sums->low += (wide_double)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)value));
+    sums->high += (wide_double)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)value, 1));
+#elif VEC_LANES == 8
+    sums->low += (wide_double)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)value));
+    sums->high += (wide_double)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)value, 1));
+#elif defined(__SSE4_2__)
+    sums->low += (wide_double)_mm_cvtps_pd((__m128)value);
+    sums->high += (wide_double)_mm_cvtps_pd(_mm_movehl_ps((__m128)value, (__m128)value));
+#else
+    sums->low += (wide_double){(double)value[0], (double)value[1]};
+    sums->high += (wide_double){(double)value[2], (double)value[3]};
+#endif
+}
+
+VEC_INLINE double total_of(const struct sums *sums) {
+    wide_double both = sums->low + sums->high;
+    double total = 0;
+    for (int lane = 0; lane < WIDE_LANES; lane++)
+        total += both[lane];
+    return total;
+}
+
+/* Signed numbers as f32. */
+VEC_INLINE vec to_float(vec_bits value) {
+    return __builtin_convertvector((vec_int)value, vec);
+}
+
+static int32_t hopefuls(const struct hopeful_args *args) {
+    int32_t found = 0;
+    vec limit = vec_set(args->limit);
+    for (int32_t i = 0; i < args->count; i += VEC_LANES) {
+        int32_t left = args->count - i;
+        vec_bits high = left >= VEC_LANES ? vec_load_bits(args->high + i)
+                                          : vec_load_bits_part(args->high + i, left);
+        vec bits = to_float((vec_bits)to_float(~high >> 8));
+        vec bound = bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;
+        vec value = load_rest(args->x, i, args->count) * args->inverse_temperature + bound;
+        for (uint32_t mask = at_least(value, limit); mask != 0; mask &= mask - 1)
+            args->out[found++] = i + __builtin_ctz(mask);
+    }
+    return found;
+}
+
+static float greatest(const float *x, int32_t count) {
     vec best[STREAMS];
     int32_t i = 0;
-    float greatest = -INFINITY;
+    float found = -INFINITY;
     for (int s = 0; s < STREAMS; s++)
-        best[s] = (vec){0} - INFINITY;
+        best[s] = vec_set(-INFINITY);
     for (; i <= count - STREAMS * VEC_LANES; i += STREAMS * VEC_LANES) {
 #pragma GCC unroll 4
         for (int s = 0; s < STREAMS; s++)
-            best[s] = greater(vec_load(x + i + s * VEC_LANES), best[s]);
+            best[s] = vec_max(vec_load(x + i + s * VEC_LANES), best[s]);
     }
-    for (int s = 0; s < STREAMS; s++)
-        for (int lane = 0; lane < VEC_LANES; lane++)
-            greatest = best[s][lane] > greatest ? best[s][lane] : greatest;
+    for (int s = 1; s < STREAMS; s++)
+        best[0] = vec_max(best[s], best[0]);
+    for (int lane = 0; lane < VEC_LANES; lane++)
+        found = best[0][lane] > found ? best[0][lane] : found;
     for (; i < count; i++)
-        greatest = x[i] > greatest ? x[i] : greatest;
-    return greatest;
+        found = x[i] > found ? x[i] : found;
+    return found;
 }
+
+VEC_INLINE vec weight_of(const struct weigh_args *args, vec x) {
+    vec coarse = vec_set(args->coarse);
+    vec gap = vec_select(x == args->greatest, vec_set(0.0f), x - args->greatest);
+    vec exponent = gap * args->scale;
+    vec shifted = exponent + SAMPLE_ROUNDER;
+    vec r = exponent - (shifted - SAMPLE_ROUNDER);
+    vec power = SAMPLE_POWER_C6 * r + SAMPLE_POWER_C5;
+    power = power * r + SAMPLE_POWER_C4;
+    power = power * r + SAMPLE_POWER_C3;
+    power = power * r + SAMPLE_POWER_C2;
+    power = power * r + SAMPLE_POWER_C1;
+    power = power * r + 1.0f;
+    vec weight = (vec)((vec_bits)power + ((vec_bits)shifted << 23));
+    weight = (vec)((vec_int)weight & (exponent >= SAMPLE_POWER_LEAST));
+    return vec_select(weight < coarse, (weight + coarse) - coarse, weight);
+}
+
+static double weigh(const struct weigh_args *args) {
+    struct sums sums = {{0}, {0}};
+    for (int32_t i = 0; i < args->count; i += VEC_LANES) {
+        vec weight = weight_of(args, load_rest(args->x, i, args->count));
+        add_exactly(&sums, weight);
+        if (args->weights != NULL && args->count - i >= VEC_LANES)
+            vec_store(args->weights + i, weight);
+        else if (args->weights != NULL)
+            vec_store_part(args->weights + i, weight, args->count - i);
+    }
+    return total_of(&sums);
+}
+
+static struct sample_tally tally(const float *x, const float *weights, int32_t count, float least) {
+    struct sample_tally tally = {0};
+    struct sums sums = {{0}, {0}};
+    vec border = vec_set(least);
+    for (int32_t i = 0; i < count; i += VEC_LANES) {
+        vec here = load_rest(x, i, count);
+        tally.count += __builtin_popcount(at_least(here, border));
+        if (weights == NULL)
+            continue;
+        vec weight = load_rest(weights, i, count);
+        add_exactly(&sums, (vec)((vec_int)weight & (here >= border)));
+    }
+    tally.weight = total_of(&sums);
+    return tally;
+}
+
+static int32_t between(const float *x, int32_t count, float least, float most, int32_t *out) {
+    int32_t found = 0;
+    vec low = vec_set(least), high = vec_set(most);
+    for (int32_t i = 0; i < count; i += VEC_LANES) {
+        vec here = load_rest(x, i, count);
+        for (uint32_t mask = at_least(here, low) & at_least(high, here); mask != 0;
+             mask &= mask - 1)
+            out[found++] = i + __builtin_ctz(mask);
+    }
+    return found;
+}
+
+const struct sample_ops CPU_SYMBOL(cpu_sample_ops) = {.noise = noise,
+                                                      .hopefuls = hopefuls,
+                                                      .greatest = greatest,
+                                                      .weigh = weigh,
+                                                      .tally = tally,
+                                                      .between = between};

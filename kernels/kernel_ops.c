@@ -35,8 +35,7 @@ static const struct kernel_ops kernel_ops_reference = {
     .add = ref_ops_add,
     .kv_store = ref_ops_kv_store,
     .attention = ref_attention_attention,
-    .noise = ref_sample_noise,
-    .greatest = ref_sample_greatest,
+    .sample = &ref_sample_ops,
 };
 
 static const struct kernel_ops kernel_ops_baseline = {
@@ -58,8 +57,7 @@ static const struct kernel_ops kernel_ops_baseline = {
     .add = cpu_ops_add_baseline,
     .kv_store = cpu_kv_store_kv_store_baseline,
     .attention = cpu_attention_attention_baseline,
-    .noise = cpu_sample_noise_baseline,
-    .greatest = cpu_sample_greatest_baseline,
+    .sample = &cpu_sample_ops_baseline,
 };
 
 #if MOEBIUS_X86
@@ -82,8 +80,7 @@ static const struct kernel_ops kernel_ops_avx2 = {
     .add = cpu_ops_add_avx2,
     .kv_store = cpu_kv_store_kv_store_avx2,
     .attention = cpu_attention_attention_avx2,
-    .noise = cpu_sample_noise_avx2,
-    .greatest = cpu_sample_greatest_avx2,
+    .sample = &cpu_sample_ops_avx2,
 };
 
 static const struct kernel_ops kernel_ops_avx512 = {
@@ -105,8 +102,7 @@ static const struct kernel_ops kernel_ops_avx512 = {
     .add = cpu_ops_add_avx512,
     .kv_store = cpu_kv_store_kv_store_avx512,
     .attention = cpu_attention_attention_avx512,
-    .noise = cpu_sample_noise_avx512,
-    .greatest = cpu_sample_greatest_avx512,
+    .sample = &cpu_sample_ops_avx512,
 };
 
 static const struct kernel_ops kernel_ops_avx512_bf16 = {
@@ -128,8 +124,7 @@ static const struct kernel_ops kernel_ops_avx512_bf16 = {
     .add = cpu_ops_add_avx512_bf16,
     .kv_store = cpu_kv_store_kv_store_avx512_bf16,
     .attention = cpu_attention_attention_avx512_bf16,
-    .noise = cpu_sample_noise_avx512_bf16,
-    .greatest = cpu_sample_greatest_avx512_bf16,
+    .sample = &cpu_sample_ops_avx512_bf16,
 };
 #endif
 

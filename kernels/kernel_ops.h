@@ -24,6 +24,7 @@
 #include "kernels/cpu_features.h"
 #include "kernels/dtype.h"
 #include "kernels/kv_layout.h"
+#include "kernels/sample_ops.h"
 #include "kernels/thread_pool.h"
 #include "kernels/weight.h"
 
@@ -245,16 +246,6 @@ struct attention_args {
     enum dtype out_dtype;
 };
 
-/* 64 random bits for each id: even[i] is that of id 2 (first_pair + i), odd[i] of the id behind.
- * Philox4x32-10 of the counter (pair, position low, position high, 0) under the key seed; the same
- * bits from every instruction set. */
-struct noise_args {
-    uint64_t seed;
-    int64_t position;
-    int32_t first_pair, pairs;
-    uint64_t *even, *odd; /* [pairs] */
-};
-
 struct gemm_micro; /* kernels/gemm_micro.h */
 
 struct kernel_ops {
@@ -277,10 +268,7 @@ struct kernel_ops {
     void (*add)(const struct kernels *kernels, const struct add_args *args);
     void (*kv_store)(const struct kernels *kernels, const struct kv_store_args *args);
     void (*attention)(const struct kernels *kernels, const struct attention_args *args);
-    /* Of one row, on the calling thread. */
-    void (*noise)(const struct noise_args *args);
-    float (*greatest)(const float *x,
-                      int32_t count); /* NaN is none; -infinity: there is no other */
+    const struct sample_ops *sample; /* on the calling thread */
 };
 
 #endif

@@ -1,7 +1,9 @@
-/* Counter-based random bits and a maximum, one by one. */
+/* Random bits and passes over logits, one id at a time: what the vector kernels of cpu_sample.c
+ * must equal. */
 #include "kernels/ref_sample.h"
 
 #include <math.h>
+#include <string.h>
 
 #define PHILOX_ROUNDS 10
 
@@ -24,20 +26,95 @@ void ref_sample_philox(const uint32_t counter[4], const uint32_t key[2], uint32_
     out[3] = c3;
 }
 
-void ref_sample_noise(const struct noise_args *args) {
-    const uint32_t key[2] = {(uint32_t)args->seed, (uint32_t)(args->seed >> 32)};
-    for (int32_t i = 0; i < args->pairs; i++) {
-        uint32_t block[4] = {(uint32_t)(args->first_pair + i), (uint32_t)args->position,
-                             (uint32_t)((uint64_t)args->position >> 32), 0};
-        ref_sample_philox(block, key, block);
-        args->even[i] = (uint64_t)block[1] << 32 | block[0];
-        args->odd[i] = (uint64_t)block[3] << 32 | block[2];
-    }
+uint32_t ref_sample_bits(uint64_t seed, int64_t position, int32_t id, uint32_t half) {
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t block[4] = {(uint32_t)(id / 32 * 8 + id % 8), (uint32_t)position,
+                         (uint32_t)((uint64_t)position >> 32), half};
+    ref_sample_philox(block, key, block);
+    return block[id / 8 % 4];
 }
 
-float ref_sample_greatest(const float *x, int32_t count) {
-    float greatest = -INFINITY;
-    for (int32_t i = 0; i < count; i++)
-        greatest = x[i] > greatest ? x[i] : greatest;
-    return greatest;
+static void noise(const struct noise_args *args) {
+    for (int32_t i = 0; i < args->groups * SAMPLE_GROUP; i++)
+        args->high[i] =
+            ref_sample_bits(args->seed, args->position, args->first_group * SAMPLE_GROUP + i, 0);
 }
+
+static float noise_bound(uint32_t high) {
+    float complement = (float)(int32_t)(~high >> 8); /* exact */
+    int32_t bits;
+    memcpy(&bits, &complement, sizeof bits);
+    return (float)bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;
+}
+
+static int32_t hopefuls(const struct hopeful_args *args) {
+    int32_t found = 0;
+    for (int32_t i = 0; i < args->count; i++) {
+        if (args->x[i] * args->inverse_temperature + noise_bound(args->high[i]) >= args->limit)
+            args->out[found++] = i;
+    }
+    return found;
+}
+
+static float greatest(const float *x, int32_t count) {
+    float found = -INFINITY;
+    for (int32_t i = 0; i < count; i++)
+        found = x[i] > found ? x[i] : found;
+    return found;
+}
+
+static float weight_of(const struct weigh_args *args, float x) {
+    float gap = x == args->greatest ? 0.0f : x - args->greatest;
+    float exponent = gap * args->scale;
+    if (!(exponent >= SAMPLE_POWER_LEAST))
+        return 0.0f;
+    float shifted = exponent + SAMPLE_ROUNDER;
+    float whole = shifted - SAMPLE_ROUNDER, r = exponent - whole;
+    float power = SAMPLE_POWER_C6 * r + SAMPLE_POWER_C5;
+    power = power * r + SAMPLE_POWER_C4;
+    power = power * r + SAMPLE_POWER_C3;
+    power = power * r + SAMPLE_POWER_C2;
+    power = power * r + SAMPLE_POWER_C1;
+    power = power * r + 1.0f;
+    float weight = ldexpf(power, (int)whole);
+    return weight < args->coarse ? (weight + args->coarse) - args->coarse : weight;
+}
+
+static double weigh(const struct weigh_args *args) {
+    double sum = 0;
+    for (int32_t i = 0; i < args->count; i++) {
+        float weight = weight_of(args, args->x[i]);
+        sum += (double)weight;
+        if (args->weights != NULL)
+            args->weights[i] = weight;
+    }
+    return sum;
+}
+
+static struct sample_tally tally(const float *x, const float *weights, int32_t count, float least) {
+    struct sample_tally tally = {0};
+    for (int32_t i = 0; i < count; i++) {
+        if (!(x[i] >= least))
+            continue;
+        tally.count++;
+        if (weights != NULL)
+            tally.weight += (double)weights[i];
+    }
+    return tally;
+}
+
+static int32_t between(const float *x, int32_t count, float least, float most, int32_t *out) {
+    int32_t found = 0;
+    for (int32_t i = 0; i < count; i++) {
+        if (x[i] >= least && x[i] <= most)
+            out[found++] = i;
+    }
+    return found;
+}
+
+const struct sample_ops ref_sample_ops = {.noise = noise,
+                                          .hopefuls = hopefuls,
+                                          .greatest = greatest,
+                                          .weigh = weigh,
+                                          .tally = tally,
+                                          .between = between};

@@ -259,7 +259,7 @@ static void choose_from_part(const struct item_work *work, struct row_item *item
                               .first_id = own_first(options) + first,
                               .count = ids - first < PART_IDS ? ids - first : PART_IDS,
                               .position = job->position,
-                              .ops = options->kernels->ops};
+                              .ops = options->kernels->ops->sample};
     if (sampler_adjusts(params)) {
         sampler_adjust(params, job->place->state, &row, scratch);
         row.logits = scratch;
@@ -275,7 +275,7 @@ static void look_at_whole(const struct item_work *work, struct row_item *item, v
     struct sampler_row row = {.logits = work->whole_rows + (size_t)item->row * vocabulary,
                               .count = options->vocabulary,
                               .position = job->position,
-                              .ops = options->kernels->ops};
+                              .ops = options->kernels->ops->sample};
     struct sampling_params with_ends;
     const struct sampling_params *params = params_at(options, job, &with_ends);
     struct step_result *result = &job->result;
@@ -285,8 +285,10 @@ static void look_at_whole(const struct item_work *work, struct row_item *item, v
         sampler_choose(params, job->place->state, &row, scratch, &result->token) != STATUS_OK)
         result->token = -1;
     result->has_logprobs = job->purpose != ROW_SENT_ONLY && top >= 0 && result->token >= 0;
-    if (result->has_logprobs)
-        sampler_logprobs(row.logits, options->vocabulary, result->token, top, &result->logprobs);
+    if (result->has_logprobs) {
+        struct sampler_scan scan = sampler_scan_begin(row.logits, row.count, row.ops);
+        sampler_logprobs(&scan, result->token, top, &result->logprobs);
+    }
     if (job->sends)
         memcpy(job->sent, row.logits, vocabulary * sizeof(float));
 }

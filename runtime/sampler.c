@@ -2,6 +2,7 @@
  * compared with a draft tree's nodes. */
 #include "runtime/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "kernels/ref_sample.h"
 #include "runtime/sampler_noise.h"
 
-#define BLOCK_IDS 256 /* even */
+#define BLOCK_IDS 256 /* a multiple of SAMPLE_GROUP */
 
 static const struct sampler_best nothing = {.value = 0.0, .id = -1};
 
@@ -40,15 +41,13 @@ void sampler_adjust(const struct sampling_params *params, const struct sampler_s
     }
 }
 
-static float greatest_of(const struct sampler_row *row, int32_t first, int32_t count) {
-    float (*greatest)(const float *, int32_t) =
-        row->ops != NULL ? row->ops->greatest : ref_sample_greatest;
-    return greatest(row->logits + first, count);
+static const struct sample_ops *ops_of(const struct sampler_row *row) {
+    return row->ops != NULL ? row->ops : &ref_sample_ops;
 }
 
+/* Blocks begin where groups of ids do, so that the noise of none is made twice. */
 static int32_t block_end(const struct sampler_row *row, int32_t first) {
-    /* Blocks begin with an even id, so that no pair is torn. */
-    int32_t count = BLOCK_IDS - (row->first_id + first) % 2;
+    int32_t count = BLOCK_IDS - (row->first_id + first) % SAMPLE_GROUP;
     return row->count - first < count ? row->count : first + count;
 }
 
@@ -57,7 +56,7 @@ static struct sampler_best best_greedy(const struct sampler_row *row) {
     float greatest = -INFINITY;
     int32_t block = -1;
     for (int32_t first = 0; first < row->count; first = block_end(row, first)) {
-        float here = greatest_of(row, first, block_end(row, first) - first);
+        float here = ops_of(row)->greatest(row->logits + first, block_end(row, first) - first);
         if (here > greatest) {
             greatest = here;
             block = first;
@@ -71,79 +70,81 @@ static struct sampler_best best_greedy(const struct sampler_row *row) {
     return (struct sampler_best){.value = (double)greatest, .id = row->first_id + at};
 }
 
-/* A noisy search: what is found so far, and the random bits of a block. */
+/* A noisy search and what it has found so far. */
 struct search {
     const struct sampling_params *params;
     const struct sampler_row *row;
     struct sampler_border border;
-    double inverse_temperature, to_beat;
+    double inverse_temperature;
     struct sampler_best best;
-    double most;        /* the block's greatest tempered logit */
-    uint64_t threshold; /* bits below it do not lift even that one */
-    uint64_t even[BLOCK_IDS / 2 + 1], odd[BLOCK_IDS / 2 + 1];
 };
 
-static void draw_noise(struct search *search, int32_t first_pair, int32_t pairs) {
+/* The exact value of one id. */
+static void try_id(struct search *search, int32_t id) {
     const struct sampler_row *row = search->row;
-    struct noise_args args = {.seed = search->params->seed,
-                              .position = row->position,
-                              .first_pair = first_pair,
-                              .pairs = pairs,
-                              .even = search->even,
-                              .odd = search->odd};
-    if (row->ops != NULL)
-        row->ops->noise(&args);
-    else
-        ref_sample_noise(&args);
-}
-
-/* The exact value of one id, where a bound on its noise does not exclude it. */
-static void try_id(struct search *search, int32_t id, uint64_t bits) {
-    float logit = search->row->logits[id - search->row->first_id];
+    float logit = row->logits[id - row->first_id];
     struct sampler_border border = search->border;
     if (!(logit >= border.value) || (logit == border.value && id > border.id))
         return;
-    double tempered = (double)logit * search->inverse_temperature;
-    if (tempered + sampler_noise_bound(bits) <= search->to_beat)
-        return;
-    double value = tempered + sampler_noise_gumbel(bits);
-    if (value <= search->to_beat)
-        return;
-    search->to_beat = value;
-    search->best = (struct sampler_best){.value = value, .id = id};
-    search->threshold = sampler_noise_threshold(value - search->most);
+    uint64_t bits = sampler_noise_bits(search->params->seed, row->position, id);
+    double value = (double)logit * search->inverse_temperature + sampler_noise_gumbel(bits);
+    search->best =
+        sampler_best_merge(search->best, (struct sampler_best){.value = value, .id = id});
 }
 
-static void search_block(struct search *search, int32_t first_id, int32_t end_id) {
-    int32_t first_pair = first_id / 2, pairs = (end_id - 1) / 2 - first_pair + 1;
-    draw_noise(search, first_pair, pairs);
-    search->threshold = sampler_noise_threshold(search->to_beat - search->most);
-    for (int32_t i = 0; i < pairs; i++) {
-        int32_t id = 2 * (first_pair + i);
-        if (search->even[i] >= search->threshold && id >= first_id)
-            try_id(search, id, search->even[i]);
-        if (search->odd[i] >= search->threshold && id + 1 < end_id)
-            try_id(search, id + 1, search->odd[i]);
-    }
+/* No id whose value is less than this in f32 can win: what f32 may have rounded off is taken off,
+ * which goes with the size of the values and of the noise. */
+static float limit_of(const struct search *search) {
+    double best = search->best.value;
+    double limit = best - 0x1p-18 * (fabs(best) + 128.0);
+    if (!(limit < (double)FLT_MAX))
+        return FLT_MAX; /* infinities still reach it */
+    return limit > -(double)FLT_MAX ? (float)limit : -INFINITY;
 }
 
-/* Ids ascend, so the first of equals is the lower id. Blocks that end below the border, or that
- * even the greatest noise would not lift, are left out; that can skip no winner. */
+static void search_block(struct search *search, int32_t first, int32_t end) {
+    const struct sampler_row *row = search->row;
+    int32_t first_id = row->first_id + first, skipped = first_id % SAMPLE_GROUP;
+    uint32_t high[BLOCK_IDS];
+    int32_t hopefuls[BLOCK_IDS];
+    struct noise_args noise = {.seed = search->params->seed,
+                               .position = row->position,
+                               .first_group = first_id / SAMPLE_GROUP,
+                               .groups = (skipped + end - first + SAMPLE_GROUP - 1) / SAMPLE_GROUP,
+                               .high = high};
+    ops_of(row)->noise(&noise);
+    struct hopeful_args args = {.x = row->logits + first,
+                                .high = high + skipped,
+                                .count = end - first,
+                                .inverse_temperature = (float)search->inverse_temperature,
+                                .limit = limit_of(search),
+                                .out = hopefuls};
+    int32_t count = ops_of(row)->hopefuls(&args);
+    for (int32_t i = 0; i < count; i++)
+        try_id(search, first_id + hopefuls[i]);
+}
+
+/* The likeliest id is tried first, so that few others can beat it. Blocks that end below the
+ * border, or that even the greatest noise would not lift, are left out; that can skip no winner. */
 static struct sampler_best best_noisy(const struct sampling_params *params,
                                       struct sampler_border border, const struct sampler_row *row) {
     struct search search = {.params = params,
                             .row = row,
                             .border = border,
                             .inverse_temperature = 1.0 / (double)params->temperature,
-                            .to_beat = -(double)INFINITY,
                             .best = nothing};
+    struct sampler_best likeliest = best_greedy(row);
+    if (likeliest.id < 0)
+        return nothing;
+    try_id(&search, likeliest.id);
+    if (search.best.id < 0)
+        return nothing; /* it is outside the border, so all are */
     for (int32_t first = 0, end; first < row->count; first = end) {
         end = block_end(row, first);
-        float greatest = greatest_of(row, first, end - first);
-        search.most = (double)greatest * search.inverse_temperature;
+        float greatest = ops_of(row)->greatest(row->logits + first, end - first);
         if (greatest > -INFINITY && greatest >= border.value &&
-            search.most + SAMPLER_NOISE_MAX > search.to_beat)
-            search_block(&search, row->first_id + first, row->first_id + end);
+            (double)greatest * search.inverse_temperature + SAMPLER_NOISE_MAX >= search.best.value)
+            search_block(&search, first, end);
     }
     return search.best;
 }
@@ -184,7 +185,7 @@ enum status sampler_choose(const struct sampling_params *params, const struct sa
     }
     struct sampler_border border = {.value = -INFINITY, .id = -1};
     if (params->temperature > 0)
-        border = sampler_support_border(params, adjusted.logits, row->count,
+        border = sampler_support_border(params, adjusted.logits, row->count, row->ops,
                                         (char *)scratch + adjusted_bytes(row->count));
     struct sampler_best best = sampler_best(params, border, &adjusted);
     if (best.id < 0) {

@@ -13,7 +13,7 @@
  *   4. temperature;
  *   5. top_k, top_p, min_p on the tempered distribution (sampler_support.h);
  *   6. the noise, and the maximum.
- * Steps 1 to 3 in f32, the others in double.
+ * Steps 1 to 3 and the weights of top_p in f32, the others in double.
  *
  * NaN and -infinity are never chosen. A +infinity beats every finite logit.
  *
@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #include "kernels/base/status.h"
-#include "kernels/kernel_ops.h"
+#include "kernels/sample_ops.h"
 #include "runtime/sampler_state.h"
 #include "runtime/sampler_support.h"
 #include "runtime/sampling_params.h"
@@ -38,7 +38,7 @@ struct sampler_row {
     const float *logits; /* [count], f32, borrowed */
     int32_t first_id, count;
     int64_t position;
-    const struct kernel_ops *ops; /* NULL: the reference; the same choice, only slower */
+    const struct sample_ops *ops; /* NULL: the reference; the same choice, only slower */
 };
 
 /* The winner of some ids; id -1 (value ignored): none of them can be chosen. */

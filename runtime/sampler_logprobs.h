@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "runtime/sampler_scan.h"
 #include "runtime/sampling_params.h"
 
 struct sampler_logprob {
@@ -19,12 +20,12 @@ struct sampler_logprobs {
     struct sampler_logprob top[SAMPLING_LOGPROBS_MAX]; /* greatest first, ties by lower id */
 };
 
-/* log-softmax of `logits` [vocabulary], f32, at `id` (within the vocabulary), its rank, and the
- * `top_count` (0 .. SAMPLING_LOGPROBS_MAX) greatest. In double: logit - greatest - log(sum of
- * exp(logit - greatest) by ascending id). NaN counts as -infinity; where there are +infinities
- * they share the probability evenly; where nothing is above -infinity every logprob is -infinity
- * and top_count 0. Local. */
-void sampler_logprobs(const float *logits, int32_t vocabulary, int32_t id, int32_t top_count,
+/* log-softmax of the row at `id` (within the vocabulary), its rank, and the `top_count` (0 ..
+ * SAMPLING_LOGPROBS_MAX) greatest: logit - greatest - log(sum of exp(logit - greatest)) in double,
+ * the sum within 1e-6 of the true one (sample_ops' weigh), the same on every instruction set. NaN
+ * counts as -infinity; where there are +infinities they share the probability evenly; where
+ * nothing is above -infinity every logprob is -infinity and top_count 0. Local. */
+void sampler_logprobs(const struct sampler_scan *scan, int32_t id, int32_t top_count,
                       struct sampler_logprobs *logprobs);
 
 #endif

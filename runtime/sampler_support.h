@@ -8,14 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/sampler_scan.h"
 #include "runtime/sampling_params.h"
-
-/* An id with logit x is in the support if x > value, or x == value and id <= this id. NaN and
- * -infinity never are. The open border, {-INFINITY, -1}, keeps everything else. */
-struct sampler_border {
-    float value;
-    int32_t id;
-};
 
 /* Working memory for sampler_support_border, to be aligned to MEMORY_ALIGNMENT. Local. */
 size_t sampler_support_scratch_bytes(int32_t vocabulary);
@@ -25,13 +19,13 @@ size_t sampler_support_scratch_bytes(int32_t vocabulary);
  * id:
  *   top_k  the k first of the order;
  *   top_p  of those, weighted exp((logit - greatest) / temperature), the shortest prefix whose sum
- *          reaches top_p times the sum of all (so at least one). The latter is summed in double, in
- *          the order's direction where top_k cut something off, by ascending id where not; the
- *          prefix is always summed in the order's direction. Weights below e^-700 are 0;
+ *          reaches top_p times the sum of all (so at least one). Weights are those of sample_ops'
+ *          weigh: f32, within 1e-6, and 0 below 2^-54 times the vocabulary;
  *   min_p  all with logit >= greatest + temperature log(min_p), in double; ties are all kept.
- * Infinite logits: +infinity outweighs all else. No allocation, no errors. Local. */
+ * Infinite logits: +infinity outweighs all else. ops NULL: the reference, with the same result. No
+ * allocation, no errors. Local. */
 struct sampler_border sampler_support_border(const struct sampling_params *params,
                                              const float *logits, int32_t vocabulary,
-                                             void *scratch);
+                                             const struct sample_ops *ops, void *scratch);
 
 #endif

@@ -7,7 +7,9 @@
 
 #include "kernels/base/memory.h"
 #include "runtime/sampler.h"
+#include "runtime/sampler_logprobs.h"
 #include "runtime/sampler_noise.h"
+#include "tests/unit/kernel_test.h"
 #include "tests/unit/unit_test.h"
 
 #define SMALL 40
@@ -15,7 +17,8 @@
 #define DRAWS_COUNT 200000
 #define SIGMAS 5.0
 
-static void *scratch; /* for LARGE ids; taken by the group's setup */
+static void *scratch;                /* for LARGE ids; taken by the group's setup */
+static const struct sample_ops *ops; /* the fastest that run here */
 
 static struct sampling_params warm(float temperature, int32_t top_k, float top_p, float min_p) {
     struct sampling_params params = sampling_params_default();
@@ -28,7 +31,7 @@ static struct sampling_params warm(float temperature, int32_t top_k, float top_p
 
 static int32_t choose(const struct sampling_params *params, const float *logits, int32_t count,
                       int64_t position) {
-    struct sampler_row row = {.logits = logits, .count = count, .position = position};
+    struct sampler_row row = {.logits = logits, .count = count, .position = position, .ops = ops};
     int32_t token = -1;
     assert_int_equal(sampler_choose(params, NULL, &row, scratch, &token), STATUS_OK);
     return token;
@@ -90,12 +93,6 @@ static void nothing_to_choose_is_a_status(void **state) {
     assert_int_equal(sampler_choose(&params, NULL, &row, scratch, &token), STATUS_INTERNAL);
 }
 
-static uint64_t noise_bits(uint64_t seed, int64_t position, int32_t id) {
-    uint64_t bits[2];
-    sampler_noise_pair(seed, position, id / 2, bits);
-    return bits[id % 2];
-}
-
 /* The definition, with no id left out and ids walked backwards. */
 static struct sampler_best naive_best(const struct sampling_params *params,
                                       struct sampler_border border, const float *logits,
@@ -105,7 +102,7 @@ static struct sampler_best naive_best(const struct sampling_params *params,
         if (!(logits[id] > border.value || (logits[id] == border.value && id <= border.id)))
             continue;
         double value = (double)logits[id] * (1.0 / (double)params->temperature) +
-                       sampler_noise_gumbel(noise_bits(params->seed, position, id));
+                       sampler_noise_gumbel(sampler_noise_bits(params->seed, position, id));
         best = sampler_best_merge(best, (struct sampler_best){.value = value, .id = id});
     }
     return best;
@@ -173,7 +170,7 @@ static void shards_merge_to_the_choice_of_the_whole(void **state) {
         sampler_adjust(&params, used, &row, adjusted);
         struct sampler_border border = {.value = -INFINITY, .id = -1};
         if (params.temperature > 0) {
-            border = sampler_support_border(&params, adjusted, count, scratch);
+            border = sampler_support_border(&params, adjusted, count, NULL, scratch);
             assert_int_equal(naive_best(&params, border, adjusted, count, row.position).id, token);
         }
         static const int32_t shards[] = {1, 2, 3, 7, 101};
@@ -181,6 +178,37 @@ static void shards_merge_to_the_choice_of_the_whole(void **state) {
             assert_int_equal(choose_by_shards(&params, used, border, &row, shards[i]), token);
     }
     sampler_state_destroy(counts);
+}
+
+/* Tokens and log-probabilities are the reference's on every instruction set. */
+static void every_instruction_set_chooses_the_same(void **state) {
+    (void)state;
+    static float logits[LARGE];
+    for (int isa = -1; kernel_test_next_isa(&isa);) {
+        struct kernels kernels = kernel_test_open(isa, 1);
+        for (int round = 0; round < 20 * SETTINGS_COUNT; round++) {
+            int32_t count = round % 2 ? LARGE : 77, tokens[2] = {-1, -1};
+            fill(logits, count, (uint64_t)round, round % 3 ? 20.0f : 1.0f);
+            for (int32_t i = 0; round % 5 == 0 && i < count; i++)
+                logits[i] = i % 31 == 7 ? NAN : floorf(logits[i]); /* many ties */
+            logits[count / 3] = round % 7 == 0 ? INFINITY : -INFINITY;
+            struct sampling_params params = setting(round % SETTINGS_COUNT, (uint64_t)round);
+            struct sampler_logprobs logprobs[2];
+            memset(logprobs, 0, sizeof logprobs);
+            for (int i = 0; i < 2; i++) {
+                const struct sample_ops *used = i > 0 ? kernels.ops->sample : NULL;
+                struct sampler_row row = {
+                    .logits = logits, .count = count, .position = round, .ops = used};
+                assert_int_equal(sampler_choose(&params, NULL, &row, scratch, &tokens[i]),
+                                 STATUS_OK);
+                struct sampler_scan scan = sampler_scan_begin(logits, count, used);
+                sampler_logprobs(&scan, tokens[i], round % 21, &logprobs[i]);
+            }
+            assert_int_equal(tokens[0], tokens[1]);
+            assert_memory_equal(&logprobs[0], &logprobs[1], sizeof *logprobs);
+        }
+        kernels_deinit(&kernels);
+    }
 }
 
 static void merge_is_a_maximum_with_ties_to_the_lower_id(void **state) {
@@ -236,7 +264,7 @@ static int32_t draw_with_shared_noise(const struct sampling_params *params, cons
     struct sampler_best best = {.id = -1};
     for (int32_t id = 0; id < SMALL; id++) {
         double value = (double)logits[id] / (double)params->temperature +
-                       sampler_noise_gumbel(noise_bits(params->seed, position, id / 2));
+                       sampler_noise_gumbel(sampler_noise_bits(params->seed, position, id / 2));
         best = sampler_best_merge(best, (struct sampler_best){.value = value, .id = id});
     }
     return best.id;
@@ -245,7 +273,7 @@ static int32_t draw_with_shared_noise(const struct sampling_params *params, cons
 /* Draws from the support of `params`, made `extra` ids longer. */
 static int32_t draw_with_extra(const struct sampling_params *params, const float *logits,
                                int64_t position, int32_t extra) {
-    struct sampler_border border = sampler_support_border(params, logits, SMALL, scratch);
+    struct sampler_border border = sampler_support_border(params, logits, SMALL, NULL, scratch);
     struct sampling_params other = *params;
     other.top_p = 1.0f;
     other.top_k = extra;
@@ -275,9 +303,9 @@ static int32_t draw_warmer(const struct sampling_params *params, const float *lo
 }
 
 /* Fair on average, but the draws are not independent. */
-static int32_t draw_each_position_four_times(const struct sampling_params *params,
-                                             const float *logits, int64_t position) {
-    return choose(params, logits, SMALL, position / 4);
+static int32_t draw_each_position_16_times(const struct sampling_params *params,
+                                           const float *logits, int64_t position) {
+    return choose(params, logits, SMALL, position / 16);
 }
 
 static int compare_doubles_down(const void *a, const void *b) {
@@ -362,7 +390,7 @@ static void draws_follow_the_softmax(void **state) {
 static void unfair_samplers_are_caught(void **state) {
     (void)state;
     static const draw_function unfair[] = {draw_with_shared_noise, draw_one_short, draw_one_over,
-                                           draw_warmer, draw_each_position_four_times};
+                                           draw_warmer, draw_each_position_16_times};
     float logits[SMALL];
     fill(logits, SMALL, 41, 6.0f);
     struct sampling_params params = warm(1, 0, 0.9f, 0);
@@ -378,6 +406,11 @@ static void unfair_samplers_are_caught(void **state) {
 
 static int take_scratch(void **state) {
     (void)state;
+    for (int isa = -1; kernel_test_next_isa(&isa);) {
+        struct kernels kernels = kernel_test_open(isa, 1);
+        ops = kernels.ops->sample;
+        kernels_deinit(&kernels);
+    }
     return memory_acquire("scratch", sampler_scratch_bytes(LARGE), &scratch) == STATUS_OK ? 0 : -1;
 }
 
@@ -392,6 +425,7 @@ int main(void) {
         cmocka_unit_test(greedy_takes_the_greatest_and_the_lower_id),
         cmocka_unit_test(nothing_to_choose_is_a_status),
         cmocka_unit_test(shards_merge_to_the_choice_of_the_whole),
+        cmocka_unit_test(every_instruction_set_chooses_the_same),
         cmocka_unit_test(merge_is_a_maximum_with_ties_to_the_lower_id),
         cmocka_unit_test(choice_depends_on_seed_and_position_only),
         cmocka_unit_test(draws_follow_the_softmax),

@@ -35,18 +35,18 @@ static void philox_gives_the_published_answers(void **state) {
 }
 
 /* Pins the layout of counter and key: changing it would change every seeded answer. */
-static void pairs_are_philox_blocks_of_seed_and_position(void **state) {
+static void bits_are_philox_words_of_seed_and_position(void **state) {
     (void)state;
-    uint64_t bits[2];
-    sampler_noise_pair(0, 0, 0, bits);
-    assert_int_equal(bits[0], UINT64_C(0xe169c58d6627e8d5));
-    assert_int_equal(bits[1], UINT64_C(0x9b00dbd8bc57ac4c));
-    const uint32_t counter[4] = {7, 5, 3, 0}, key[2] = {0xcafe, 0xbeef};
-    uint32_t out[4];
-    ref_sample_philox(counter, key, out);
-    sampler_noise_pair(UINT64_C(0xbeef0000cafe), INT64_C(0x300000005), 7, bits);
-    assert_int_equal(bits[0], (uint64_t)out[1] << 32 | out[0]);
-    assert_int_equal(bits[1], (uint64_t)out[3] << 32 | out[2]);
+    assert_int_equal(sampler_noise_bits(0, 0, 0) >> 32, 0x6627e8d5);
+    assert_int_equal(sampler_noise_bits(0, 0, 8) >> 32, 0xe169c58d);
+    assert_int_equal(sampler_noise_bits(0, 0, 24) >> 32, 0x9b00dbd8);
+    const int32_t id = 5 * 32 + 2 * 8 + 3; /* word 2 of counter 43 */
+    const uint32_t key[2] = {0xcafe, 0xbeef};
+    uint32_t out[2][4];
+    for (uint32_t half = 0; half < 2; half++)
+        ref_sample_philox((const uint32_t[4]){43, 5, 3, half}, key, out[half]);
+    assert_int_equal(sampler_noise_bits(UINT64_C(0xbeef0000cafe), INT64_C(0x300000005), id),
+                     (uint64_t)out[0][2] << 32 | out[1][2]);
 }
 
 static double relative_error(double got, long double expected) {
@@ -58,8 +58,7 @@ static double relative_error(double got, long double expected) {
 static void log_and_exp_keep_their_bounds(void **state) {
     (void)state;
     for (int32_t i = 0; i < DRAWS_COUNT; i++) {
-        uint64_t bits[2];
-        sampler_noise_pair(1, i, 0, bits);
+        uint64_t bits[2] = {sampler_noise_bits(1, i, 0), sampler_noise_bits(1, i, 1)};
         double u = sampler_noise_uniform(bits[0]);
         double near_one = 1 - ldexp(u, -(int)(bits[1] % 50));
         double any = ldexp(u, (int)(bits[1] % 2000) - 1000);
@@ -85,12 +84,21 @@ static void check_one_noise(uint64_t bits) {
     double noise = sampler_noise_gumbel(bits);
     assert_true(noise >= -3.61 && noise <= SAMPLER_NOISE_MAX);
     assert_true(fabs(noise + log(-log(u))) <= 1e-14 * (1 + fabs(noise)));
-    double bound = sampler_noise_bound(bits);
-    assert_true(noise <= bound);
-    assert_true(noise < 2 || bound - noise < 0.8);
+    int32_t out;
+    const float nothing = 0.0f, above = (float)noise - 1e-4f, far = (float)noise + 0.1f;
+    const uint32_t high = (uint32_t)(bits >> 32);
+    struct hopeful_args args = {.x = &nothing,
+                                .high = &high,
+                                .count = 1,
+                                .inverse_temperature = 1.0f,
+                                .limit = above,
+                                .out = &out};
+    assert_int_equal(ref_sample_ops.hopefuls(&args), 1);
+    args.limit = far;
+    assert_true(noise < 3 || noise > 10 || ref_sample_ops.hopefuls(&args) == 0);
 }
 
-/* A scan skips ids by the bound, so one that is too low would lose a winner. */
+/* A scan skips ids by a bound, so one that is too low would lose a winner. */
 static void bound_is_above_the_noise_everywhere(void **state) {
     (void)state;
     check_one_noise(0);
@@ -102,31 +110,9 @@ static void bound_is_above_the_noise_everywhere(void **state) {
         check_one_noise((UINT64_MAX << shift) - 1);
     }
     for (int32_t i = 0; i < DRAWS_COUNT; i++) {
-        uint64_t bits[2];
-        sampler_noise_pair(2, i, 1, bits);
-        check_one_noise(bits[0]);
-        check_one_noise(bits[1] | ~(UINT64_MAX >> (i % 53)));
+        check_one_noise(sampler_noise_bits(2, i, 2));
+        check_one_noise(sampler_noise_bits(2, i, 3) | ~(UINT64_MAX >> (i % 53)));
     }
-}
-
-/* Nothing below a threshold has more noise than the gap, and little above has much less. */
-static void thresholds_exclude_no_winner(void **state) {
-    (void)state;
-    assert_int_equal(sampler_noise_threshold(-(double)INFINITY), 0);
-    assert_int_equal(sampler_noise_threshold((double)NAN), 0);
-    for (int32_t i = 0; i < 20000; i++) {
-        double gap = (double)i * 0.002 - 2.0; /* -2 .. 38 */
-        uint64_t threshold = sampler_noise_threshold(gap);
-        assert_true(threshold == 0 || sampler_noise_gumbel(threshold - 1) <= gap);
-        assert_true(threshold == 0 || sampler_noise_bound(threshold - 1) <= gap + 1e-9);
-        assert_true(gap > 36.0 || sampler_noise_gumbel(threshold) > gap - 2.0 || threshold == 0);
-    }
-}
-
-static uint64_t bits_of(uint64_t seed, int64_t position, int32_t id) {
-    uint64_t bits[2];
-    sampler_noise_pair(seed, position, id / 2, bits);
-    return bits[id % 2];
 }
 
 /* Gumbel: mean 0.5772 (Euler), variance pi^2 / 6, fourth central moment 5.4 variance^2. */
@@ -135,7 +121,7 @@ static void noise_has_the_moments_of_gumbel(void **state) {
     const double mean = 0.57721566490153286, variance = 1.6449340668482264;
     double sum = 0, squares = 0;
     for (int32_t i = 0; i < DRAWS_COUNT; i++) {
-        double noise = sampler_noise_gumbel(bits_of(3, i / 400, i % 400));
+        double noise = sampler_noise_gumbel(sampler_noise_bits(3, i / 400, i % 400));
         sum += noise;
         squares += (noise - mean) * (noise - mean);
     }
@@ -149,7 +135,7 @@ static void bits_are_even_in_every_word(void **state) {
     for (int shift = 0; shift <= 58; shift += 6) {
         int32_t counts[BINS_COUNT] = {0};
         for (int32_t i = 0; i < DRAWS_COUNT; i++)
-            counts[bits_of(4, i % 500, i / 500) >> shift & (BINS_COUNT - 1)]++;
+            counts[sampler_noise_bits(4, i % 500, i / 500) >> shift & (BINS_COUNT - 1)]++;
         double expected = (double)DRAWS_COUNT / BINS_COUNT, chi_square = 0;
         for (int i = 0; i < BINS_COUNT; i++)
             chi_square += (counts[i] - expected) * (counts[i] - expected) / expected;
@@ -172,9 +158,9 @@ static double correlation_sigmas(struct step step) {
         uint64_t seed = (uint64_t)(i % 8) * 2;
         int64_t position = i / 8 % 160 * 2;
         int32_t id = i / 1280 * 4 + 1;
-        double a = sampler_noise_uniform(bits_of(seed, position, id)) - 0.5;
-        double b = sampler_noise_uniform(
-                       bits_of(seed + step.seed, position + step.position, id + step.id)) -
+        double a = sampler_noise_uniform(sampler_noise_bits(seed, position, id)) - 0.5;
+        double b = sampler_noise_uniform(sampler_noise_bits(
+                       seed + step.seed, position + step.position, id + step.id)) -
                    0.5;
         sum += a * b;
     }
@@ -189,6 +175,8 @@ static void neighbours_are_independent(void **state) {
         {0, 0, 1},
         {0, 0, -1},
         {0, 0, 2},
+        {0, 0, 8},
+        {0, 0, 32},
         {1, 1, 0},
         {0, 1, 1},
         {1, 0, 1},
@@ -206,9 +194,8 @@ static void neighbours_are_independent(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(thresholds_exclude_no_winner),
         cmocka_unit_test(philox_gives_the_published_answers),
-        cmocka_unit_test(pairs_are_philox_blocks_of_seed_and_position),
+        cmocka_unit_test(bits_are_philox_words_of_seed_and_position),
         cmocka_unit_test(log_and_exp_keep_their_bounds),
         cmocka_unit_test(bound_is_above_the_noise_everywhere),
         cmocka_unit_test(noise_has_the_moments_of_gumbel),

@@ -23,7 +23,7 @@ static struct sampler_border border_of(const struct sampling_params *params, con
     size_t bytes = sampler_support_scratch_bytes(count);
     void *scratch = NULL;
     assert_int_equal(memory_acquire("scratch", bytes, &scratch), STATUS_OK);
-    struct sampler_border border = sampler_support_border(params, logits, count, scratch);
+    struct sampler_border border = sampler_support_border(params, logits, count, NULL, scratch);
     memory_release(scratch, bytes);
     return border;
 }
