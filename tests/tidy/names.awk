@@ -73,14 +73,15 @@ function check_declaration(text, line, stem,    name, is_function, is_static) {
     if (text ~ /^(typedef|extern|_Static_assert|enum|union)/ || text ~ /^struct [a-z0-9_]+ (\{|;)/ ||
         text ~ /^struct [a-z0-9_]+;/)
         return
-    # SYMBOL(name)(...): a macro that adds to the name.
-    if (match(text, /[A-Z_]+\([a-z0-9_]+\)\(/)) {
-        name = substr(text, RSTART, RLENGTH - 2)
+    # SYMBOL(name)(...) or SYMBOL(name) = ...: a macro that adds to the name.
+    if (match(text, /[A-Z_]+\([a-z0-9_]+\)( =|\()/)) {
+        name = substr(text, RSTART, RLENGTH)
+        sub(/\).*/, "", name)
         sub(/.*\(/, "", name)
     } else {
         name = declared_name(text)
     }
-    is_function = text ~ /^[^=;\[]*\(/
+    is_function = text ~ /^[^=;\[]*\(/ && text !~ /^[^(]*\([a-z0-9_]+\) =/
     is_static = text ~ /^(static|_Thread_local|[A-Z_]*INLINE)[ ]/
     if (!is_static && !has_prefix(name, stem) && !(is_function && text ~ /;$/))
         say(line, "expected a public name that starts with " stem "_, got " name)

@@ -208,6 +208,8 @@ bytes_of_weight(int a,
 expect names 'kernels/weight.c:23: expected a public name that starts with weight_, got bytes_of_weight'
 add kernels/weight.c 'void CPU_SYMBOL(bytes_of_weight)(int a) {'
 expect names 'kernels/weight.c:23: expected a public name that starts with weight_, got bytes_of_weight'
+add kernels/weight.c 'const int CPU_SYMBOL(bytes_of_weight) = 3;'
+expect names 'kernels/weight.c:23: expected a public name that starts with weight_, got bytes_of_weight'
 add kernels/weight.c 'const int table[] = {1, 2};'
 expect names 'expected a public name that starts with weight_, got table'
 add kernels/weight.c 'static int counter = 0;'
