@@ -143,9 +143,16 @@ int64_t step_plan_encode(const struct step_plan *plan, char *bytes) {
 
 /* ---- and back ---- */
 
-static bool reaches(const struct step_entry *entry) {
+/* Whether the entry's positions are within the longest sequence and in its blocks. */
+static bool reaches(const struct step_limits *limits, const struct step_entry *entry) {
     int64_t table = (int64_t)entry->table_first + entry->blocks;
-    return (int64_t)entry->keep + entry->rows <= table * KV_BLOCK_TOKENS;
+    int64_t length = (int64_t)entry->keep + entry->rows;
+    return length <= limits->positions && length <= table * KV_BLOCK_TOKENS;
+}
+
+/* Whether the place is the group's: its ranks have room for their own places only. */
+static bool is_place(const struct step_limits *limits, int32_t group, int32_t place) {
+    return group < limits->groups && place < limits->places && place % limits->groups == group;
 }
 
 static void get_admission(struct wire_reader *reader, struct step_plan *plan) {
@@ -154,7 +161,7 @@ static void get_admission(struct wire_reader *reader, struct step_plan *plan) {
     step_admission_get(reader, limits->vocabulary, limits->history - plan->history,
                        &plan->sampling[plan->admissions], plan->decoded_history + plan->history,
                        admission);
-    if (admission->group >= limits->groups || admission->place >= limits->places ||
+    if (!is_place(limits, admission->group, admission->place) ||
         admission->prompt_count > limits->positions)
         reader->bad = true;
     plan->admissions++;
@@ -179,8 +186,8 @@ static void get_entry(struct wire_reader *reader, struct step_plan *plan) {
     bool chain = flags & FLAG_CHAIN;
     entry.samples = flags & FLAG_SAMPLES;
     entry.sends = flags & FLAG_SENDS;
-    entry.group = wire_get_within(reader, 0, limits->groups - 1);
-    entry.place = wire_get_within(reader, 0, limits->places - 1);
+    entry.group = wire_get(reader);
+    entry.place = wire_get(reader);
     entry.keep = wire_get_within(reader, 0, limits->positions);
     entry.rows = wire_get_within(reader, 0, limits->rows - plan->rows);
     entry.table_first = wire_get_within(reader, 0, limits->kv_blocks);
@@ -190,7 +197,7 @@ static void get_entry(struct wire_reader *reader, struct step_plan *plan) {
         get_wishes(reader, limits->vocabulary, &entry);
     else if (entry.samples || entry.sends)
         reader->bad = true;
-    if (!reaches(&entry))
+    if (!is_place(limits, entry.group, entry.place) || !reaches(limits, &entry))
         reader->bad = true;
     for (int32_t i = 0; i < entry.rows && !reader->bad; i++)
         plan->tokens[plan->rows + i] = wire_get_within(reader, 0, limits->vocabulary - 1);
