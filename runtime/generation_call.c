@@ -316,6 +316,8 @@ static void deliver_choice(struct generation_call *call, int32_t index,
     }
     if (!call->started)
         tell_start(call);
+    if (call->detached)
+        return; /* cancelled by the listener, whose context may be gone */
     int32_t first = choice->told;
     tools->text->length = 0;
     enum status status = STATUS_OK;
@@ -328,8 +330,7 @@ static void deliver_choice(struct generation_call *call, int32_t index,
                              tools);
         return;
     }
-    if (!call->detached)
-        tell_delta(call, index, first, tools);
+    tell_delta(call, index, first, tools);
     if (!call->detached &&
         (choice->text.stop.matched >= 0 || progress.finish != GENERATION_RUNNING))
         tell_end(call, index, &progress, tools);

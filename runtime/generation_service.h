@@ -56,7 +56,7 @@ struct generation_usage {
 };
 
 /* Any of them may be NULL. The pointers that they get are valid during the call only. A callback
- * may call generation_service_cancel and _pause on its own call. */
+ * may call generation_service_cancel and _pause, on its own call and on others. */
 struct generation_listener {
     void (*start)(void *context, const struct generation_start *start);
     void (*delta)(void *context, const struct generation_delta *delta);
