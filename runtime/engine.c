@@ -154,6 +154,7 @@ static enum status plan_admissions(struct engine *engine, const struct scheduler
                                            .place = entry->place,
                                            .prompt_count = live->prompt_count,
                                            .min_tokens = live->request.min_tokens,
+                                           .stop_count = live->request.stop_id_count,
                                            .prompt_top = live->request.prompt_logprob_top,
                                            .sampling = &live->request.sampling,
                                            .history_count = penalty ? entry->keep : 0,

@@ -77,8 +77,10 @@ struct engine_request {
     const int32_t *prompt;
     int32_t prompt_count; /* >= 1 */
     struct sampling_params sampling;
-    int32_t max_tokens;         /* >= 1 new tokens; those that the longest sequence has room for */
-    int32_t min_tokens;         /* end tokens are not produced before */
+    int32_t max_tokens;      /* >= 1 new tokens; those that the longest sequence has room for */
+    int32_t min_tokens;      /* end tokens are not produced before */
+    const int32_t *stop_ids; /* [stop_id_count] more of those, the caller's; copied */
+    int32_t stop_id_count;
     bool ignore_eos;            /* end tokens do not end the request */
     bool all_logits;            /* the listener wants the logits of every computed position */
     bool prompt_logprobs;       /* the listener wants those of the prompt's tokens but the first */

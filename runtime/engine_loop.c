@@ -210,6 +210,8 @@ static struct engine_request request_of(const struct generation *generation, int
                                      .sampling = generation->sampling,
                                      .max_tokens = generation->max_tokens,
                                      .min_tokens = generation->min_tokens,
+                                     .stop_ids = generation->stop_ids,
+                                     .stop_id_count = generation->stop_id_count,
                                      .ignore_eos = generation->ignore_eos,
                                      .priority = generation->priority,
                                      .client = generation->client};

@@ -23,6 +23,25 @@ static enum status check_prompt(const struct engine *engine, const struct engine
     return STATUS_OK;
 }
 
+/* While min_tokens are missing, end tokens and stop ids stand behind the banned ones. */
+static enum status check_banned(const struct engine *engine, const struct engine_request *request) {
+    int32_t ends = engine->spec.eos_count, stops = request->stop_id_count;
+    for (int32_t i = 0; i < stops; i++) {
+        if (request->stop_ids[i] >= 0 && request->stop_ids[i] < engine->spec.vocabulary)
+            continue;
+        LOG_ERROR("stop_token_ids[%d]: expected an id from 0 to %d, got %d", i,
+                  engine->spec.vocabulary - 1, request->stop_ids[i]);
+        return STATUS_BAD_REQUEST;
+    }
+    int64_t count = (int64_t)request->sampling.banned_count + stops;
+    if (request->min_tokens == 0 || count <= SAMPLING_BANNED_MAX - ends)
+        return STATUS_OK;
+    LOG_ERROR("sampling parameter banned count: expected at most %d with stop_token_ids, beside "
+              "min_tokens and the model's %d end tokens, got %lld",
+              SAMPLING_BANNED_MAX - ends, ends, (long long)count);
+    return STATUS_BAD_REQUEST;
+}
+
 static enum status check(const struct engine *engine, const struct engine_request *request) {
     RETURN_IF_ERROR(check_prompt(engine, request));
     if (request->max_tokens < 1) {
@@ -44,14 +63,7 @@ static enum status check(const struct engine *engine, const struct engine_reques
         return STATUS_BAD_REQUEST;
     }
     RETURN_IF_ERROR(sampling_params_check(&request->sampling, engine->spec.vocabulary));
-    int32_t banned_max = SAMPLING_BANNED_MAX - engine->spec.eos_count;
-    if (request->min_tokens > 0 && request->sampling.banned_count > banned_max) {
-        LOG_ERROR("sampling parameter banned count: expected at most %d beside min_tokens and the "
-                  "model's %d end tokens, got %d",
-                  banned_max, engine->spec.eos_count, request->sampling.banned_count);
-        return STATUS_BAD_REQUEST;
-    }
-    return STATUS_OK;
+    return check_banned(engine, request);
 }
 
 /* A time of 0 is none. */
@@ -87,7 +99,10 @@ enum status engine_request_submit(struct engine *engine, const struct engine_req
                                 .max_tokens =
                                     request->max_tokens < room ? request->max_tokens : room};
     size_t tokens = (size_t)live.prompt_count + (size_t)live.max_tokens;
-    live.request.prompt = NULL;
+    live.request.prompt = live.request.stop_ids = NULL;
+    if (request->min_tokens > 0 && request->stop_id_count > 0)
+        memcpy(live.request.sampling.banned + request->sampling.banned_count, request->stop_ids,
+               sizeof(int32_t) * (size_t)request->stop_id_count);
     live.tokens = malloc(sizeof(int32_t) * tokens);
     if (live.tokens == NULL) {
         LOG_ERROR("engine: cannot take memory for a request of %zu tokens", tokens);

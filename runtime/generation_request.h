@@ -58,7 +58,7 @@ struct generation_request {
     int32_t min_tokens;
     const char *const *stop; /* [stop_count], UTF-8, NUL-terminated */
     int32_t stop_count;
-    const int32_t *stop_ids; /* [stop_id_count]; they end nothing before min_tokens */
+    const int32_t *stop_ids; /* [stop_id_count]; not produced before min_tokens */
     int32_t stop_id_count;
     bool ignore_eos;
     bool include_stop;   /* the stop string, or the stop token's text, is part of the text */

@@ -14,9 +14,10 @@
 #define WHOLE (-1)     /* the part of an item that is a whole row */
 
 struct sampler_place {
-    struct sampling_params sampling; /* the end tokens stand behind the banned ids */
+    struct sampling_params sampling; /* stop ids and end tokens stand behind the banned ids */
     int32_t prompt_count, min_tokens, prompt_top;
-    int32_t said; /* tokens in `state` */
+    int32_t end_count; /* of those, banned while min_tokens are missing */
+    int32_t said;      /* tokens in `state` */
     struct sampler_state *state;
 };
 
@@ -160,9 +161,11 @@ static void admit(struct row_sampler *sampler, const struct step_admission *admi
     place->prompt_top = admission->prompt_top;
     place->said = 0;
     sampler_state_reset(place->state);
+    place->end_count = admission->stop_count;
     for (int32_t i = 0; admission->min_tokens > 0 && i < options->end_count; i++) {
-        ASSERT(place->sampling.banned_count + i < SAMPLING_BANNED_MAX);
-        place->sampling.banned[place->sampling.banned_count + i] = options->end_ids[i];
+        int32_t at = place->sampling.banned_count + place->end_count++;
+        ASSERT(at < SAMPLING_BANNED_MAX);
+        place->sampling.banned[at] = options->end_ids[i];
     }
     (void)say(place, admission->history, admission->history_count); /* ids were checked */
 }
@@ -238,14 +241,13 @@ struct item_work {
 /* The request's parameters; while min_tokens are missing, in `with_ends` with the end tokens
  * banned.
  */
-static const struct sampling_params *params_at(const struct row_sampler_options *options,
-                                               const struct row_job *job,
+static const struct sampling_params *params_at(const struct row_job *job,
                                                struct sampling_params *with_ends) {
     const struct sampler_place *place = job->place;
     if (job->position - place->prompt_count >= place->min_tokens)
         return &place->sampling;
     *with_ends = place->sampling;
-    with_ends->banned_count += options->end_count;
+    with_ends->banned_count += place->end_count;
     return with_ends;
 }
 
@@ -254,7 +256,7 @@ static void choose_from_part(const struct item_work *work, struct row_item *item
     const struct row_job *job = item->job;
     int32_t ids = own_ids(options), first = item->part * PART_IDS;
     struct sampling_params with_ends;
-    const struct sampling_params *params = params_at(options, job, &with_ends);
+    const struct sampling_params *params = params_at(job, &with_ends);
     struct sampler_row row = {.logits = work->part_rows + (size_t)item->row * (size_t)ids + first,
                               .first_id = own_first(options) + first,
                               .count = ids - first < PART_IDS ? ids - first : PART_IDS,
@@ -277,7 +279,7 @@ static void look_at_whole(const struct item_work *work, struct row_item *item, v
                               .position = job->position,
                               .ops = options->kernels->ops->sample};
     struct sampling_params with_ends;
-    const struct sampling_params *params = params_at(options, job, &with_ends);
+    const struct sampling_params *params = params_at(job, &with_ends);
     struct step_result *result = &job->result;
     int32_t top = job->purpose == ROW_IS_SCORED ? job->place->prompt_top : params->logprobs;
     result->token = job->next;

@@ -9,7 +9,7 @@
 #include "kernels/base/status.h"
 
 #define SAMPLING_BIAS_MAX 300
-#define SAMPLING_BANNED_MAX 64
+#define SAMPLING_BANNED_MAX 128
 #define SAMPLING_LOGPROBS_MAX 20
 
 struct sampling_bias {

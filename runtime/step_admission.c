@@ -131,8 +131,11 @@ void step_admission_put(struct wire_writer *writer, const struct step_admission 
     wire_put(writer, admission->prompt_count);
     wire_put(writer, parts);
     put_sampling(writer, admission->sampling, parts);
-    if (parts & PART_MIN_TOKENS)
+    if (parts & PART_MIN_TOKENS) {
+        const struct sampling_params *sampling = admission->sampling;
         wire_put(writer, admission->min_tokens);
+        put_ids(writer, sampling->banned + sampling->banned_count, admission->stop_count);
+    }
     if (parts & PART_SCORES)
         wire_put(writer, admission->prompt_top);
     if (parts & PART_HISTORY)
@@ -148,8 +151,12 @@ void step_admission_get(struct wire_reader *reader, int32_t vocabulary, int32_t 
     admission->prompt_count = wire_get(reader);
     int32_t parts = wire_get_within(reader, 0, PARTS_ALL);
     get_sampling(reader, vocabulary, parts, sampling);
-    if (parts & PART_MIN_TOKENS)
+    if (parts & PART_MIN_TOKENS) {
+        int32_t banned = sampling->banned_count;
         admission->min_tokens = wire_get(reader);
+        admission->stop_count =
+            get_ids(reader, vocabulary, SAMPLING_BANNED_MAX - banned, sampling->banned + banned);
+    }
     if (parts & PART_SCORES)
         admission->prompt_top = wire_get_within(reader, 0, SAMPLING_LOGPROBS_MAX);
     if (parts & PART_HISTORY)

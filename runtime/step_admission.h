@@ -13,8 +13,9 @@
 struct step_admission {
     int32_t group, place;
     int32_t prompt_count;
-    int32_t min_tokens;                     /* the model's end tokens are banned before */
-    int32_t prompt_top;                     /* likeliest ids beside scored rows */
+    int32_t min_tokens; /* the model's end tokens are banned before, */
+    int32_t stop_count; /* and so many ids that stand behind the banned ones in `sampling` */
+    int32_t prompt_top; /* likeliest ids beside scored rows */
     const struct sampling_params *sampling; /* borrowed */
     int32_t history_count;                  /* tokens of positions that never come as rows (a prefix
                                                hit); only where a penalty looks at them, else 0 */

@@ -138,6 +138,40 @@ static void min_tokens_bans_end_tokens(void **state) {
     check_min_tokens("launcher/demo-moe"); /* has two */
 }
 
+/* Stop ids are the caller's to act on; the engine keeps them away while min_tokens are missing. */
+static void min_tokens_bans_stop_ids(void **state) {
+    (void)state;
+    static const int32_t stops[] = {200, 201};
+    open_default();
+    struct engine_stream stream = {0}, none = {0};
+    struct engine_request asked = request(9);
+    asked.ignore_eos = true;
+    asked.min_tokens = 4;
+    asked.stop_ids = stops;
+    asked.stop_id_count = 2;
+    asked.sampling.bias_count = 2;
+    asked.sampling.bias[0] = (struct sampling_bias){200, 100.0f};
+    asked.sampling.bias[1] = (struct sampling_bias){201, 100.0f};
+    asked.sampling.banned_count = 1;
+    asked.sampling.banned[0] = 201;
+    engine_session_run(&session, &asked, &stream);
+    assert_int_equal(stream.count, 9);
+    for (int32_t i = 0; i < stream.count; i++) {
+        assert_int_equal(stream.ids[i] == 200, i >= 4);
+        assert_int_not_equal(stream.ids[i], 201);
+    }
+    int32_t wrong = engine_spec(session.engine)->vocabulary, handle;
+    asked.stop_ids = &wrong;
+    asked.stop_id_count = 1;
+    struct capture capture;
+    capture_begin(&capture);
+    enum status status = engine_session_submit(&session, &asked, &none, &handle);
+    capture_end(&capture);
+    assert_int_equal(status, STATUS_BAD_REQUEST);
+    capture_has(&capture, "stop id", "stop_token_ids[0]: expected an id from 0 to ");
+    close_session();
+}
+
 /* A full list of banned ids and min_tokens: the end tokens need places of their own. */
 static void banned_lists(void **state) {
     (void)state;
@@ -160,8 +194,8 @@ static void banned_lists(void **state) {
     enum status status = engine_session_submit(&session, &asked, &none, &handle);
     capture_end(&capture);
     assert_int_equal(status, STATUS_BAD_REQUEST);
-    capture_has(&capture, "banned", "sampling parameter banned count: expected at most 63 ");
-    capture_has(&capture, "banned", "got 64");
+    capture_has(&capture, "banned", "sampling parameter banned count: expected at most 127 ");
+    capture_has(&capture, "banned", "got 128");
     asked.min_tokens = 0;
     stream = (struct engine_stream){0};
     engine_session_run(&session, &asked, &stream);
@@ -536,6 +570,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lengths),
         cmocka_unit_test(min_tokens_bans_end_tokens),
+        cmocka_unit_test(min_tokens_bans_stop_ids),
         cmocka_unit_test(banned_lists),
         cmocka_unit_test(a_full_engine),
         cmocka_unit_test(bad_requests),

@@ -219,6 +219,11 @@ static void ends_by_stop(void **state) {
     assert_int_equal(by_id.choices[0].end.finish, GENERATION_STOP_TOKEN);
     assert_int_equal(by_id.choices[0].end.matched_id, choice->ids.ids[20]);
     assert_true(by_id.choices[0].ids.count <= 21);
+    service_answer_deinit(&by_id);
+    asked.min_tokens = 30; /* nor does it come before there are so many */
+    run(&asked, &by_id);
+    for (int32_t i = 0; i < 30; i++)
+        assert_int_not_equal(by_id.choices[0].ids.ids[i], choice->ids.ids[20]);
     service_answer_deinit(&whole);
     service_answer_deinit(&cut);
     service_answer_deinit(&included);
@@ -423,6 +428,69 @@ static void engine_ends(void **state) {
     service_session_close(&session);
 }
 
+/* ---- calls that end each other ---- */
+
+enum moment { AT_START, AT_DELTA, AT_ERROR, MOMENTS };
+
+/* Some calls that one owner holds, as an HTTP request of several prompts does. */
+struct call_family {
+    enum moment moment;
+    struct generation_call *calls[PLACES];
+    bool over;
+    int32_t late; /* callbacks after the end */
+};
+
+/* The owner gives up on all of them, and is gone: no callback may come. */
+static void end_family(struct call_family *family, enum moment moment) {
+    family->late += family->over;
+    if (moment != family->moment || family->over)
+        return;
+    family->over = true;
+    for (int32_t i = 0; i < PLACES; i++)
+        generation_service_cancel(family->calls[i]);
+}
+
+static void family_start(void *context, const struct generation_start *start) {
+    (void)start;
+    end_family(context, AT_START);
+}
+
+static void family_delta(void *context, const struct generation_delta *delta) {
+    (void)delta;
+    end_family(context, AT_DELTA);
+}
+
+static void family_error(void *context, enum generation_error error, const char *message) {
+    (void)message;
+    assert_int_equal(error, GENERATION_ERROR_DEADLINE);
+    end_family(context, AT_ERROR);
+}
+
+static void calls_end_each_other(void **state) {
+    (void)state;
+    open_session();
+    for (int moment = 0; moment < MOMENTS; moment++) {
+        struct call_family family = {.moment = (enum moment)moment};
+        struct generation_listener listener = {.start = family_start,
+                                               .delta = family_delta,
+                                               .error = family_error,
+                                               .context = &family};
+        struct generation_request asked = request(moment == AT_ERROR ? 200 : 3);
+        struct generation_message message;
+        asked.deadline_ns = moment == AT_ERROR ? clock_now_ns() + 3000000 : 0;
+        for (int32_t i = 0; i < PLACES; i++)
+            assert_int_equal(generation_service_submit(session.service, &asked, &listener,
+                                                       &family.calls[i], &message),
+                             GENERATION_ERROR_NONE);
+        poll(NULL, 0, 30); /* the engine is done with them, so that one poll sees all ends */
+        wait_idle();
+        assert_true(family.over);
+        assert_int_equal(family.late, 0);
+        assert_int_equal(generation_service_open(session.service), 0);
+    }
+    service_session_close(&session);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses),         cmocka_unit_test(ends_by_length),
@@ -430,6 +498,6 @@ int main(void) {
         cmocka_unit_test(times),           cmocka_unit_test(chats),
         cmocka_unit_test(several_choices), cmocka_unit_test(full_queue),
         cmocka_unit_test(cancels),         cmocka_unit_test(pauses),
-        cmocka_unit_test(engine_ends)};
+        cmocka_unit_test(engine_ends),     cmocka_unit_test(calls_end_each_other)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

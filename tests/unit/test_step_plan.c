@@ -108,12 +108,13 @@ static void admissions_survive_the_wire(void **state) {
                                                                       .banned_count = 64};
     for (int32_t i = 0; i < 300; i++)
         full.bias[i] = (struct sampling_bias){.id = 69999 - i, .bias = (float)i * 0.125f};
-    for (int32_t i = 0; i < 64; i++)
+    for (int32_t i = 0; i < 64 + 2; i++)
         full.banned[i] = i * 1000;
     struct step_admission some = {.group = 1,
                                   .place = 3,
                                   .prompt_count = 100,
                                   .min_tokens = 9,
+                                  .stop_count = 2,
                                   .prompt_top = 20,
                                   .sampling = &full,
                                   .history = history,
@@ -134,6 +135,7 @@ static void admissions_survive_the_wire(void **state) {
     assert_int_equal(first->group * 1000 + first->place, 1003);
     assert_int_equal(first->prompt_count, 100);
     assert_int_equal(first->min_tokens, 9);
+    assert_int_equal(first->stop_count, 2);
     assert_int_equal(first->prompt_top, 20);
     assert_memory_equal(first->sampling, &full, sizeof full);
     assert_int_equal(first->history_count, 3);
@@ -143,6 +145,10 @@ static void admissions_survive_the_wire(void **state) {
     for (int64_t wrong = 0; wrong < length; wrong++)
         assert_int_equal(step_plan_decode(&got, bytes, wrong), STATUS_PEER);
     full.banned[7] = 70000;
+    length = step_plan_encode(&sent, bytes);
+    assert_int_equal(step_plan_decode(&got, bytes, length), STATUS_PEER);
+    full.banned[7] = 7000;
+    sent.admission[0].place = 2; /* the other group's */
     length = step_plan_encode(&sent, bytes);
     assert_int_equal(step_plan_decode(&got, bytes, length), STATUS_PEER);
     step_plan_clear(&sent, 6);
@@ -175,6 +181,7 @@ static void what_is_no_plan_is_refused(void **state) {
         assert_int_equal(step_plan_decode(&got, bytes, wrong), STATUS_PEER);
     refuses(&plan, &got, bytes, &plan.entry[0].group, 2);
     refuses(&plan, &got, bytes, &plan.entry[0].place, 4);
+    refuses(&plan, &got, bytes, &plan.entry[0].place, 2); /* the other group's */
     refuses(&plan, &got, bytes, &plan.entry[0].keep, 101);
     refuses(&plan, &got, bytes, &plan.entry[0].keep, 30);  /* 3 more rows need a third block */
     refuses(&plan, &got, bytes, &plan.entry[0].scores, 3); /* of two */
@@ -187,6 +194,8 @@ static void what_is_no_plan_is_refused(void **state) {
     refuses(&plan, &got, bytes, &plan.parents[1], 1); /* its own parent */
     refuses(&plan, &got, bytes, &plan.block[2], 300);
     refuses(&plan, &got, bytes, &plan.stop, 2);
+    plan.entry[0].table_first = 6; /* blocks enough, but the longest sequence has 100 positions */
+    refuses(&plan, &got, bytes, &plan.entry[0].keep, 98);
     assert_int_equal(step_plan_decode(&got, bytes, step_plan_encode(&plan, bytes)), STATUS_OK);
     struct step_limits fewer = limits;
     fewer.entries = 2;
