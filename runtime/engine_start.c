@@ -107,6 +107,13 @@ static struct step_link_options link_options_of(struct engine *engine,
                                       .verify = options->verify_ranks};
 }
 
+static int32_t count_moe_layers(const struct model_spec *spec) {
+    int32_t count = 0;
+    for (int32_t layer = 0; layer < spec->layers; layer++)
+        count += spec->layer[layer].moe ? 1 : 0;
+    return count;
+}
+
 /* What a step takes besides the model. */
 static enum status measure_steps(struct engine *engine, const struct engine_options *options,
                                  struct model_memory *memory) {
@@ -115,8 +122,10 @@ static enum status measure_steps(struct engine *engine, const struct engine_opti
     struct step_link_options link = link_options_of(engine, options);
     int64_t link_bytes;
     RETURN_IF_ERROR(step_link_memory_bytes(&link, &link_bytes));
-    memory->step_bytes =
-        step_plan_memory_bytes(&plan) + step_executor_memory_bytes(&executor) + link_bytes;
+    memory->step_bytes = step_plan_memory_bytes(&plan) + step_executor_memory_bytes(&executor) +
+                         link_bytes +
+                         rank_counts_memory_bytes(engine->ranks, count_moe_layers(&engine->spec),
+                                                  engine->spec.moe.router.experts);
     memory->total += memory->step_bytes;
     return STATUS_OK;
 }
@@ -159,13 +168,6 @@ static enum status prepare_model(struct engine *engine, const struct engine_opti
                                       (int64_t)engine->model.limits.kv_blocks * KV_BLOCK_TOKENS,
                                       engine->ranks->node_size));
     return model_reserve_messages(&engine->model);
-}
-
-static int32_t count_moe_layers(const struct model_spec *spec) {
-    int32_t count = 0;
-    for (int32_t layer = 0; layer < spec->layers; layer++)
-        count += spec->layer[layer].moe ? 1 : 0;
-    return count;
 }
 
 /* The ranks that share this one's requests, each with some of the heads, and those that share its

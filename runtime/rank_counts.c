@@ -8,11 +8,21 @@
 
 #include "kernels/base/log.h"
 
+static size_t bytes_of_message(const struct rank_group *ranks, size_t cells) {
+    return sizeof(struct rank_counts_sums) + cells * sizeof(int64_t) +
+           (size_t)ranks->size * sizeof(struct traffic_peer);
+}
+
+int64_t rank_counts_memory_bytes(const struct rank_group *ranks, int32_t layers, int32_t experts) {
+    size_t cells = (size_t)layers * (size_t)experts;
+    size_t messages = ranks->rank == 0 ? (size_t)ranks->size : 1;
+    return (int64_t)((cells + 1) * sizeof(int64_t) + messages * bytes_of_message(ranks, cells));
+}
+
 enum status rank_counts_init(struct rank_counts *counts, const struct rank_group *ranks,
                              int32_t layers, int32_t experts) {
     size_t cells = (size_t)layers * (size_t)experts, size = (size_t)ranks->size;
-    size_t bytes = sizeof(struct rank_counts_sums) + cells * sizeof(int64_t) +
-                   size * sizeof(struct traffic_peer);
+    size_t bytes = bytes_of_message(ranks, cells);
     *counts = (struct rank_counts){.ranks = ranks,
                                    .pair_bytes = (int64_t)(cells * sizeof(int64_t)),
                                    .message_bytes = (int64_t)bytes};

@@ -28,6 +28,9 @@ struct rank_counts {
     char *messages; /* coordinator: [size]; others: one */
 };
 
+/* Bytes that rank_counts_init takes. Local. */
+int64_t rank_counts_memory_bytes(const struct rank_group *ranks, int32_t layers, int32_t experts);
+
 /* For `layers` MoE layers of `experts` experts. `ranks` is kept. STATUS_NO_MEMORY (logged). Local.
  */
 enum status rank_counts_init(struct rank_counts *counts, const struct rank_group *ranks,
