@@ -219,3 +219,7 @@ bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
 int32_t tokenizer_vocab_count(const struct tokenizer *tokenizer) {
     return tokenizer->vocab.id_count;
 }
+
+size_t tokenizer_token_bytes_max(const struct tokenizer *tokenizer) {
+    return tokenizer->decode.piece_bytes_max;
+}

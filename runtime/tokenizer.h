@@ -72,4 +72,7 @@ bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
 /* The highest id that a token has, plus one. Not every id below need have a token. Local. */
 int32_t tokenizer_vocab_count(const struct tokenizer *tokenizer);
 
+/* The most bytes that one token adds to the decoded text. Local. */
+size_t tokenizer_token_bytes_max(const struct tokenizer *tokenizer);
+
 #endif
