@@ -19,6 +19,14 @@ struct generation_request generation_request_default(void) {
         .n = 1, .prompt_logprobs = -1, .sampling = sampling_params_default()};
 }
 
+/* FNV-1a. */
+uint64_t generation_request_client(const char *name) {
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (unsigned char)*name) * UINT64_C(1099511628211);
+    return hash != 0 ? hash : 1;
+}
+
 /* ---- refusals ---- */
 
 enum generation_error generation_request_refuse(struct generation_message *message,
@@ -117,8 +125,16 @@ static bool check_request_id(struct gate *gate) {
 
 /* ---- the prompt ---- */
 
+/* A text that cannot fit is refused unread: all doors wait while one is tokenized. */
 static bool encode(struct gate *gate, const char *text, size_t bytes, unsigned flags) {
     struct log_diverted said;
+    size_t most =
+        (size_t)gate->limits->positions * tokenizer_token_bytes_max(gate->limits->tokenizer);
+    if (bytes > most)
+        return refuse(gate,
+                      "prompt: expected at most %zu bytes (--max-model-len times the longest "
+                      "token's), got %zu",
+                      most, bytes);
     log_divert_begin(&said);
     enum status status =
         tokenizer_encode(gate->limits->tokenizer, text, bytes, flags, gate->prompt);

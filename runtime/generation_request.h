@@ -42,7 +42,7 @@ struct generation_request {
     const char *request_id; /* NULL or empty: one is made */
     const char *model;      /* NULL or empty: the only one */
     /* The prompt: exactly one of text, ids, chat. */
-    const char *text; /* UTF-8 */
+    const char *text; /* UTF-8; no longer than positions of the longest token, truncated or not */
     size_t text_bytes;
     const int32_t *ids;
     int32_t id_count;
@@ -97,6 +97,11 @@ enum generation_error generation_request_prepare(const struct generation_request
                                                  const struct generation_request_limits *limits,
                                                  struct generation *like, struct token_list *prompt,
                                                  struct generation_message *message);
+
+/* The hash of who asks (generation_request.client), the same at all doors: "key:2" (the second
+ * bearer key), "cert:NAME" or an address. Never 0. Nothing that clients choose freely may go in:
+ * else one could be many, and have the service of many. Local. */
+uint64_t generation_request_client(const char *name);
 
 /* Writes a message and returns `error`. Local. */
 enum generation_error generation_request_refuse(struct generation_message *message,

@@ -249,7 +249,6 @@ static enum generation_error read_output(const struct reader *reader) {
         read_integer(reader, "truncate_prompt_tokens", 1, &body->request.truncate_prompt_tokens));
     RETURN_IF_REFUSED(read_integer(reader, "priority", INT32_MIN, &body->request.priority));
     RETURN_IF_REFUSED(read_integer(reader, "n", 1, &body->request.n));
-    body->user = json_string_value(member(reader, "user"));
     body->request.model = json_string_value(member(reader, "model"));
     body->request.request_id = json_string_value(member(reader, "request_id"));
     return GENERATION_ERROR_NONE;

@@ -23,7 +23,6 @@ struct http_body {
     int32_t prompt_count;              /* 1 for a chat */
     struct http_prompt *prompts;       /* [prompt_count] */
     struct generation_request request; /* all but the prompt; points into this structure's memory */
-    const char *user;                  /* NULL: not told */
     struct chat_input chat;
     /* What the above points to. */
     struct json_t *root;

@@ -21,23 +21,14 @@ struct http_openai {
 
 /* ---- the completion routes ---- */
 
-/* FNV-1a: who asks, for fairness. */
-static uint64_t hash_text(uint64_t hash, const char *text) {
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
-    return hash;
-}
-
-static uint64_t client_of(const struct http_openai *openai, const struct http_exchange *exchange,
-                          const char *user) {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    int32_t key =
-        openai->options.keys == NULL
-            ? 0
-            : rpc_keys_find(openai->options.keys, http_exchange_header(exchange, "Authorization"));
-    hash = key > 0 ? (hash ^ (uint64_t)key) * UINT64_C(1099511628211)
-                   : hash_text(hash, http_exchange_peer(exchange));
-    return user != NULL ? hash_text(hash, user) : hash;
+/* Who asks, for fairness; "key:2" as at the gRPC door. */
+static uint64_t client_of(const struct http_openai *openai, const struct http_exchange *exchange) {
+    char name[16];
+    if (openai->options.keys == NULL)
+        return generation_request_client(http_exchange_peer(exchange));
+    snprintf(name, sizeof name, "key:%d",
+             rpc_keys_find(openai->options.keys, http_exchange_header(exchange, "Authorization")));
+    return generation_request_client(name);
 }
 
 static bool is_allowed(const struct http_openai *openai, struct http_exchange *exchange) {
@@ -68,7 +59,7 @@ static void complete(struct http_openai *openai, struct http_exchange *exchange,
         error = GENERATION_ERROR_INVALID;
     }
     if (error == GENERATION_ERROR_NONE) {
-        body.request.client = client_of(openai, exchange, body.user);
+        body.request.client = client_of(openai, exchange);
         if (body.request.request_id == NULL)
             body.request.request_id = http_exchange_header(exchange, "X-Request-Id");
         http_completion_begin(openai->options.service, exchange, &body);

@@ -206,14 +206,6 @@ void rpc_generate_on_cancel(void *context, struct rpc_call *call, enum rpc_code 
 
 /* ---- requests ---- */
 
-/* Who asks, as a number: FNV-1a of the name; never 0, which is nobody. */
-static uint64_t client_of(const struct rpc_call *call) {
-    uint64_t hash = 14695981039346656037u;
-    for (const char *c = rpc_call_client(call); *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-    return hash != 0 ? hash : 1;
-}
-
 static enum generation_error submit(struct generation_service *service, struct open_call *self,
                                     const Moebius__V1__GenerateRequest *wire,
                                     struct generation_message *message) {
@@ -224,7 +216,7 @@ static enum generation_error submit(struct generation_service *service, struct o
         return error;
     int64_t deadline_ns = rpc_call_deadline_ns(self->call);
     request.deadline_ns = deadline_ns == RPC_LOOP_NEVER ? 0 : deadline_ns;
-    request.client = client_of(self->call);
+    request.client = generation_request_client(rpc_call_client(self->call));
     if (rpc_generate_reply_init(&self->reply, service, rpc_call_arena(self->call), wire,
                                 self->streams) != STATUS_OK) {
         snprintf(message->text, sizeof message->text, "the server is out of memory");

@@ -106,6 +106,11 @@ static void ask_empty(struct generation_request *r) {
 static void ask_utf8(struct generation_request *r) {
     r->text = "a\xff", r->text_bytes = 2;
 }
+static void ask_huge(struct generation_request *r) {
+    static char text[1 << 16];
+    memset(text, 'a', sizeof text);
+    r->text = text, r->text_bytes = sizeof text, r->truncate_prompt_tokens = 9;
+}
 static void ask_late(struct generation_request *r) {
     r->deadline_ns = 1;
 }
@@ -132,6 +137,7 @@ static const struct refusal refusals[] = {
     {ask_nothing, GENERATION_ERROR_INVALID, "got 0 of them"},
     {ask_empty, GENERATION_ERROR_INVALID, "prompt: expected 1 to 255 tokens"},
     {ask_utf8, GENERATION_ERROR_INVALID, "UTF-8"},
+    {ask_huge, GENERATION_ERROR_INVALID, "got 65536"},
     {ask_late, GENERATION_ERROR_DEADLINE, "deadline: expected one to come"},
     {ask_limit, GENERATION_ERROR_INVALID, "time_limit: expected 0 (none) or more"},
     {ask_truncate, GENERATION_ERROR_INVALID, "truncate_prompt_tokens: expected 0 to 255, got -2"},
@@ -154,6 +160,15 @@ static void refuses(void **state) {
                      sizeof refusals / sizeof refusals[0]);
     assert_int_equal(generation_service_open(session.service), 0);
     service_session_close(&session);
+}
+
+/* Whoever comes by another door is the same client. */
+static void clients(void **state) {
+    (void)state;
+    uint64_t one = generation_request_client("key:1");
+    assert_true(one == generation_request_client("key:1"));
+    assert_true(one != generation_request_client("key:2"));
+    assert_true(generation_request_client("") != 0);
 }
 
 /* ---- ends ---- */
@@ -492,12 +507,18 @@ static void calls_end_each_other(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses),         cmocka_unit_test(ends_by_length),
-        cmocka_unit_test(ends_by_stop),    cmocka_unit_test(outputs),
-        cmocka_unit_test(times),           cmocka_unit_test(chats),
-        cmocka_unit_test(several_choices), cmocka_unit_test(full_queue),
-        cmocka_unit_test(cancels),         cmocka_unit_test(pauses),
-        cmocka_unit_test(engine_ends),     cmocka_unit_test(calls_end_each_other)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(refuses),
+                                       cmocka_unit_test(clients),
+                                       cmocka_unit_test(ends_by_length),
+                                       cmocka_unit_test(ends_by_stop),
+                                       cmocka_unit_test(outputs),
+                                       cmocka_unit_test(times),
+                                       cmocka_unit_test(chats),
+                                       cmocka_unit_test(several_choices),
+                                       cmocka_unit_test(full_queue),
+                                       cmocka_unit_test(cancels),
+                                       cmocka_unit_test(pauses),
+                                       cmocka_unit_test(engine_ends),
+                                       cmocka_unit_test(calls_end_each_other)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
