@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -34,6 +35,7 @@ struct throughput_flags {
 struct level {
     int32_t concurrency, requests;
     double seconds;
+    double cpu_seconds; /* of all threads of this process: what a shared machine cannot blur */
     int64_t prompt_tokens, output_tokens, steps;
     double flop, bytes; /* that had to be done and read */
     double waiting;     /* share of the time that the coordinator waited for other ranks */
@@ -210,7 +212,9 @@ static enum status run_level(struct throughput *run, struct level *level) {
     *level = empty;
     RETURN_IF_ERROR(probe(run));
     int64_t waited = run->traffic->wait_ns + run->traffic->transfer_ns, start = clock_now_ns();
+    clock_t cpu = clock();
     RETURN_IF_ERROR(run_steps(run, level->requests));
+    level->cpu_seconds = (double)(clock() - cpu) / CLOCKS_PER_SEC;
     int64_t elapsed = clock_now_ns() - start;
     level->seconds = (double)elapsed * 1e-9;
     level->waiting =
@@ -261,6 +265,7 @@ static void write_level(const struct throughput *run, struct json_writer *json,
     json_writer_integer(json, "concurrency", level->concurrency);
     json_writer_integer(json, "requests", level->requests);
     json_writer_number(json, "seconds", level->seconds);
+    json_writer_number(json, "cpu_seconds", level->cpu_seconds);
     json_writer_integer(json, "steps", level->steps);
     json_writer_integer(json, "prompt_tokens", level->prompt_tokens);
     json_writer_integer(json, "output_tokens", level->output_tokens);
