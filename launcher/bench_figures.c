@@ -149,7 +149,7 @@ enum status bench_figures_of(const struct bench_outcome *outcomes, int32_t count
     figures->has_goals = goals->ttft_ms > 0.0 || goals->tpot_ms > 0.0 || goals->e2e_ms > 0.0;
     add_up(outcomes, count, goals, figures);
     int64_t most = scratch_count(outcomes, count, figures);
-    double *values = malloc((size_t)most * sizeof *values);
+    double *values = malloc((size_t)(most + 1) * sizeof *values);
     if (values == NULL) {
         LOG_ERROR("bench: cannot take memory for %lld times", (long long)most);
         return STATUS_NO_MEMORY;

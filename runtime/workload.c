@@ -1,5 +1,5 @@
 /* Readers of workload files, for `moebius bench serve` and `bench throughput`. */
-#define _GNU_SOURCE /* timegm, getline */
+#define _GNU_SOURCE /* timegm, strptime, getline */
 
 #include "runtime/workload.h"
 
@@ -57,14 +57,17 @@ static void set_arrival(struct source *source, struct workload_item *item, int64
 /* 2023-11-16 18:17:03.9799600,4808,10; the traces of 2024 have +00:00 after the seconds. */
 static bool parse_csv(const char *line, int64_t *time_ns, int64_t *prompt, int64_t *output) {
     struct tm day = {0};
-    double second;
-    int length = 0;
-    if (sscanf(line, "%4d-%2d-%2d %2d:%2d:%12lf%n", &day.tm_year, &day.tm_mon, &day.tm_mday,
-               &day.tm_hour, &day.tm_min, &second, &length) != 6 ||
-        day.tm_year < 1970 || day.tm_year > 2200 || !(second >= 0.0 && second < 61.0))
-        return false;
-    const char *rest = line + length;
     char *end;
+    const char *rest = strptime(line, "%Y-%m-%d %H:%M:%S", &day);
+    if (rest == NULL || day.tm_year < 70 || day.tm_year > 300)
+        return false;
+    double fraction = 0.0;
+    if (*rest == '.') {
+        fraction = strtod(rest, &end);
+        rest = end;
+    }
+    if (!(fraction >= 0.0 && fraction < 1.0)) /* an exponent */
+        return false;
     if (strncmp(rest, "+00:00", 6) == 0)
         rest += 6;
     if (*rest != ',')
@@ -74,9 +77,7 @@ static bool parse_csv(const char *line, int64_t *time_ns, int64_t *prompt, int64
     if (*end != ',')
         return false;
     *output = strtoll(end + 1, &end, 10);
-    day.tm_year -= 1900;
-    day.tm_mon -= 1;
-    *time_ns = (int64_t)timegm(&day) * 1000000000 + llrint(second * 1e9);
+    *time_ns = (int64_t)timegm(&day) * 1000000000 + llrint(fraction * 1e9);
     return *end == '\0' && errno == 0;
 }
 

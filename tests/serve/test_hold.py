@@ -1,0 +1,70 @@
+"""Load held: 256 streams at once, then floods of short requests. Memory of rank 0 stays as it was once everything was
+in use, and each request is answered or refused with a status. Usage: test_hold.py RANKS REQUESTS"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+
+from serve_client import Server
+
+STREAMS, SHORT = 256, 10000
+GROWTH_MAX = 1.01
+
+
+def resident_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+
+
+def load(server, prompts, *arguments):
+    """A run of bench serve; returns its result, and the most memory that rank 0 held meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "result.json")
+        command = [os.environ["MOEBIUS"], "bench", "serve", "--server", server.ready[1], "--num-prompts", str(prompts),
+                   "--connections", "16", "--ignore-eos", "--save-result", path, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        output = []
+        reader = threading.Thread(target=lambda: output.extend(process.communicate()))
+        reader.start()
+        most = resident_kb(server.ranks[0])
+        while reader.is_alive():
+            reader.join(0.5)
+            most = max(most, resident_kb(server.ranks[0]))
+        assert process.returncode == 0, output
+        with open(path, encoding="utf-8") as file:
+            return json.load(file), most
+
+
+def held(server, prompts):
+    return load(server, prompts, "--max-concurrency", str(STREAMS), "--random-input-len", "64", "--random-output-len", "512")
+
+
+def short(server, *arguments):
+    return load(server, SHORT, "--random-input-len", "16", "--random-output-len", "4", *arguments)
+
+
+def main():
+    ranks, requests = int(sys.argv[1]), int(sys.argv[2])
+    with Server(ranks=ranks) as server:
+        _, before = held(server, 2 * STREAMS)  # everything has been in use once
+        result, after = held(server, requests)
+        print(f"{requests} requests of 512 tokens in {result['duration']:.0f} s, {STREAMS} at once: rank 0 held "
+              f"{before} kB before, {after} kB at most; {result['output_throughput']:.0f} tokens/s", flush=True)
+        assert (result["completed"], result["total_output_tokens"]) == (requests, 512 * requests), result
+        assert after <= GROWTH_MAX * before, (before, after)
+        _, before = short(server, "--max-concurrency", "1000")
+        result, after = short(server, "--max-concurrency", "1000")
+        print(f"{SHORT} short requests in {result['duration']:.1f} s: {before} kB, then {after} kB", flush=True)
+        assert result["completed"] == SHORT and after <= GROWTH_MAX * before, (result, before, after)
+        result, _ = short(server)  # more than may wait: most are refused at once
+        refused = result["failed_by_status"].get("RESOURCE_EXHAUSTED", 0)
+        print(f"{SHORT} at once: {result['completed']} answered, {refused} refused, in {result['duration']:.1f} s", flush=True)
+        assert result["completed"] + refused == SHORT and refused > 0 and result["completed"] > 1000, result
+        server.signal()
+        assert server.wait() == 0
+
+
+if __name__ == "__main__":
+    main()
