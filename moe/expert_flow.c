@@ -37,6 +37,14 @@ void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer) {
                          exchange->message_bytes, exchange->pairs_max);
 }
 
+bool expert_flow_fits(const struct expert_exchange *exchange,
+                      const struct expert_section *section) {
+    if (section->source < 0 || section->source >= exchange->ranks->transport->size)
+        return false;
+    int64_t rows = exchange->rows_of[section->source], pairs = rows * exchange->limits.top_k;
+    return section->rows <= (exchange->flow->copy_each ? pairs : rows) && section->pairs <= pairs;
+}
+
 enum status expert_flow_read_message(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t peer,
                                      const char *message, int64_t bytes) {
@@ -46,7 +54,7 @@ enum status expert_flow_read_message(struct expert_exchange *exchange,
         struct expert_section section;
         if (expert_message_next(message, bytes, &at, expert_flow_row_bytes(exchange),
                                 exchange->pairs_max, exchange->pairs_max, &section) != 0 ||
-            section.source < 0 || section.source >= transport->size)
+            !expert_flow_fits(exchange, &section))
             return transport_garbled(transport, scope, peer, bytes);
         exchange->sections[section.source] = section;
     }

@@ -25,6 +25,10 @@ size_t expert_flow_row_stride(const struct expert_exchange *exchange);
 /* Starts an empty message to `peer` in exchange->outgoing. Local. */
 void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer);
 
+/* Whether a section that was received can be of this step: no more rows and pairs than its home was
+ * planned to bring. Everything behind it is sized by that. Local. */
+bool expert_flow_fits(const struct expert_exchange *exchange, const struct expert_section *section);
+
 /* Reads the sections of a message that came from `peer` (the own rank: what it kept) into
  * exchange->sections. STATUS_PEER (logged) if it cannot be right. Local. */
 enum status expert_flow_read_message(struct expert_exchange *exchange,

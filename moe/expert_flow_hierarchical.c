@@ -116,17 +116,19 @@ static enum status forward(struct expert_exchange *exchange, const struct transp
     size_t row_bytes = expert_flow_row_bytes(exchange);
     struct expert_section section;
     int64_t at = 0;
-    int32_t own = node_of(exchange, transport->rank);
+    int32_t own = node_of(exchange, transport->rank), seen = 0;
     if (expert_message_next(receive->buffer, receive->bytes, &at, row_bytes, exchange->pairs_max,
                             exchange->pairs_max, &section) != 0 ||
-        at != receive->bytes || section.source != receive->peer)
+        at != receive->bytes || section.source != receive->peer ||
+        !expert_flow_fits(exchange, &section))
         return transport_garbled(transport, scope, receive->peer, receive->bytes);
     open_sections(exchange, section.source);
     for (int32_t i = 0; i < section.pairs; i++) {
         struct expert_pair pair = expert_message_pair(&section, i);
-        if (pair.row < 0 || pair.row >= section.rows || pair.slot < 0 ||
+        if (pair.row < seen || pair.row >= section.rows || pair.slot < 0 ||
             pair.slot >= exchange->layer->first_slot[transport->size])
             return transport_garbled(transport, scope, receive->peer, receive->bytes);
+        seen = pair.row; /* in order, or a row would be copied more than once */
         int32_t rank =
             placement_rank_of(exchange->ranks->placement, exchange->moe_layer, pair.slot);
         if (node_of(exchange, rank) != own)
