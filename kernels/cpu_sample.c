@@ -15,8 +15,8 @@
 /* Numbers of 32 bits in lanes of 64: what stands above is ignored, until it is cut off at the end.
  */
 typedef uint64_t wide __attribute__((vector_size(8 * WIDE_LANES)));
-typedef uint32_t narrow __attribute__((vector_size(4 * WIDE_LANES)));
-typedef uint32_t narrow_memory __attribute__((vector_size(4 * WIDE_LANES), aligned(4), may_alias));
+typedef uint16_t narrow __attribute__((vector_size(2 * WIDE_LANES)));
+typedef uint16_t narrow_memory __attribute__((vector_size(2 * WIDE_LANES), aligned(2), may_alias));
 typedef double wide_double __attribute__((vector_size(8 * WIDE_LANES)));
 
 VEC_INLINE wide spread(uint64_t value) {
@@ -49,8 +49,14 @@ VEC_INLINE void philox_round(struct block *block, uint32_t k0, uint32_t k1) {
     block->c3 = left;
 }
 
+/* The lower halves of a word, and 32 ids behind them the upper ones. */
+VEC_INLINE void store_halves(uint16_t *to, wide word) {
+    *(narrow_memory *)to = __builtin_convertvector(word, narrow);
+    *(narrow_memory *)(to + 32) = __builtin_convertvector(word >> 16, narrow);
+}
+
 /* Stream s holds the counters from s * WIDE_LANES on; eight counters are a group. */
-VEC_INLINE void noise_of(const struct noise_args *args, int32_t group, uint32_t *high) {
+VEC_INLINE void noise_of(const struct noise_args *args, int32_t group, uint16_t *high) {
     struct block blocks[STREAMS];
     uint32_t k0 = (uint32_t)args->seed, k1 = (uint32_t)(args->seed >> 32);
     for (int s = 0; s < STREAMS; s++) {
@@ -69,11 +75,11 @@ VEC_INLINE void noise_of(const struct noise_args *args, int32_t group, uint32_t 
     }
     for (int s = 0; s < STREAMS; s++) {
         const struct block *b = &blocks[s];
-        uint32_t *to = high + s * WIDE_LANES / 8 * SAMPLE_GROUP + s * WIDE_LANES % 8;
-        *(narrow_memory *)to = __builtin_convertvector(b->c0, narrow);
-        *(narrow_memory *)(to + 8) = __builtin_convertvector(b->c1, narrow);
-        *(narrow_memory *)(to + 16) = __builtin_convertvector(b->c2, narrow);
-        *(narrow_memory *)(to + 24) = __builtin_convertvector(b->c3, narrow);
+        uint16_t *to = high + s * WIDE_LANES / 8 * SAMPLE_GROUP + s * WIDE_LANES % 8;
+        store_halves(to, b->c0);
+        store_halves(to + 8, b->c1);
+        store_halves(to + 16, b->c2);
+        store_halves(to + 24, b->c3);
     }
 }
 
@@ -83,10 +89,10 @@ static void noise(const struct noise_args *args) {
         noise_of(args, args->first_group + i, args->high + i * SAMPLE_GROUP);
     if (i == args->groups)
         return;
-    uint32_t high[GROUPS_AT_ONCE * SAMPLE_GROUP];
+    uint16_t high[GROUPS_AT_ONCE * SAMPLE_GROUP];
     noise_of(args, args->first_group + i, high);
     memcpy(args->high + i * SAMPLE_GROUP, high,
-           sizeof(uint32_t) * SAMPLE_GROUP * (size_t)(args->groups - i));
+           sizeof(uint16_t) * SAMPLE_GROUP * (size_t)(args->groups - i));
 }
 
 /* ---- passes over logits ---- */
@@ -99,6 +105,14 @@ static inline vec load_rest(const float *x, int32_t i, int32_t count) {
     for (int lane = 0; lane < VEC_LANES; lane++)
         rest[lane] = i + lane < count ? x[i + lane] : NAN;
     return vec_load(rest);
+}
+
+static inline vec_half load_rest_half(const uint16_t *x, int32_t i, int32_t count) {
+    vec_half rest = {0};
+    if (count - i >= VEC_LANES)
+        return *(const vec_half_memory *)(x + i);
+    memcpy(&rest, x + i, sizeof(uint16_t) * (size_t)(count - i));
+    return rest;
 }
 
 /* Bit l: lane l of a is at least that of b. */
@@ -155,10 +169,8 @@ static int32_t hopefuls(const struct hopeful_args *args) {
     int32_t found = 0;
     vec limit = vec_set(args->limit);
     for (int32_t i = 0; i < args->count; i += VEC_LANES) {
-        int32_t left = args->count - i;
-        vec_bits high = left >= VEC_LANES ? vec_load_bits(args->high + i)
-                                          : vec_load_bits_part(args->high + i, left);
-        vec bits = to_float((vec_bits)to_float(~high >> 8));
+        vec_half high = load_rest_half(args->high, i, args->count);
+        vec bits = to_float((vec_bits)to_float(UINT16_MAX - vec_widen_half(high)));
         vec bound = bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;
         vec value = load_rest(args->x, i, args->count) * args->inverse_temperature + bound;
         for (uint32_t mask = at_least(value, limit); mask != 0; mask &= mask - 1)

@@ -26,22 +26,26 @@ void ref_sample_philox(const uint32_t counter[4], const uint32_t key[2], uint32_
     out[3] = c3;
 }
 
-uint32_t ref_sample_bits(uint64_t seed, int64_t position, int32_t id, uint32_t half) {
+uint64_t ref_sample_bits(uint64_t seed, int64_t position, int32_t id) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    uint32_t block[4] = {(uint32_t)(id / 32 * 8 + id % 8), (uint32_t)position,
-                         (uint32_t)((uint64_t)position >> 32), half};
+    uint32_t block[4] = {(uint32_t)(id / 64 * 8 + id % 8), (uint32_t)position,
+                         (uint32_t)((uint64_t)position >> 32), 0};
+    uint32_t rest[4] = {(uint32_t)id, block[1], block[2], 1};
     ref_sample_philox(block, key, block);
-    return block[id / 8 % 4];
+    ref_sample_philox(rest, key, rest);
+    uint64_t high = block[id / 8 % 4] >> id / 32 % 2 * 16 & 0xffff;
+    return high << 48 | (uint64_t)(rest[1] & 0xffff) << 32 | rest[0];
 }
 
 static void noise(const struct noise_args *args) {
-    for (int32_t i = 0; i < args->groups * SAMPLE_GROUP; i++)
-        args->high[i] =
-            ref_sample_bits(args->seed, args->position, args->first_group * SAMPLE_GROUP + i, 0);
+    for (int32_t i = 0; i < args->groups * SAMPLE_GROUP; i++) {
+        int32_t id = args->first_group * SAMPLE_GROUP + i;
+        args->high[i] = (uint16_t)(ref_sample_bits(args->seed, args->position, id) >> 48);
+    }
 }
 
-static float noise_bound(uint32_t high) {
-    float complement = (float)(int32_t)(~high >> 8); /* exact */
+static float noise_bound(uint16_t high) {
+    float complement = (float)(UINT16_MAX - high);
     int32_t bits;
     memcpy(&bits, &complement, sizeof bits);
     return (float)bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;

@@ -9,25 +9,26 @@
 #include <stdint.h>
 
 /* Ids come in groups of so many, which begin with an id that is a multiple of it. */
-#define SAMPLE_GROUP 32
+#define SAMPLE_GROUP 64
 
-/* The upper 32 of 64 random bits for each id of whole groups. Id 32 g + 8 j + l has word j (0 .. 3)
- * of Philox4x32-10 of the counter (8 g + l, position low, position high, half) under the key seed;
- * half 0 are the upper 32 bits, half 1 the lower ones. */
+/* The upper 16 of 64 random bits for each id of whole groups: enough to tell most of those that
+ * cannot win. Id 64 g + 32 h + 8 j + l has the lower (h = 0) or upper (h = 1) 16 bits of word j
+ * (0 .. 3) of Philox4x32-10 of the counter (8 g + l, position low, position high, 0) under the key
+ * seed. Its other 48 bits: see ref_sample_bits. */
 struct noise_args {
     uint64_t seed;
     int64_t position;
     int32_t first_group, groups;
-    uint32_t *high; /* [groups * SAMPLE_GROUP] */
+    uint16_t *high; /* [groups * SAMPLE_GROUP] */
 };
 
 /* Which of x could reach `limit` with their noise: every i with x[i] * inverse_temperature + the
  * Gumbel noise of high[i] >= limit, and a few more (sampler.c looks at them exactly; `limit` has
- * the rounding of f32 taken off). In f32, the noise bounded from above by 0.06 more than
+ * the rounding of f32 taken off). In f32, the noise bounded from above by less than 0.1 more than
  * -log(1 - u), which Gumbel noise never exceeds. */
 struct hopeful_args {
     const float *x;       /* [count] */
-    const uint32_t *high; /* [count] */
+    const uint16_t *high; /* [count] */
     int32_t count;
     float inverse_temperature, limit;
     int32_t *out; /* [count]: ascending */
@@ -72,9 +73,9 @@ struct sample_ops {
 #define SAMPLE_ROUNDER 0x1.8p23f /* adding it rounds to an integer, left in the low bits */
 
 /* log2(m) >= m - 1 for m in [1, 2], so the bits of a float of value v, read as an integer, are at
- * most 2^23 (log2(v) + 127); v stands for (1 - u) 2^24, rounded down. */
+ * most 2^23 (log2(v) + 127); v stands for (1 - u) 2^16, rounded down. */
 #define SAMPLE_BOUND_SLOPE (-0x1.62e43p-24f) /* -ln(2) 2^-23 */
-#define SAMPLE_BOUND_TOP 0x1.a2a932p+6f      /* (127 + 24) ln(2) */
+#define SAMPLE_BOUND_TOP 0x1.8c7af0p+6f      /* (127 + 16) ln(2) */
 
 /* 2^-30 times the power of two at or above `vocabulary`: weights of at most 1 in steps of 2^-23 of
  * this have a sum of at most 53 bits. */

@@ -105,7 +105,7 @@ static float limit_of(const struct search *search) {
 static void search_block(struct search *search, int32_t first, int32_t end) {
     const struct sampler_row *row = search->row;
     int32_t first_id = row->first_id + first, skipped = first_id % SAMPLE_GROUP;
-    uint32_t high[BLOCK_IDS];
+    uint16_t high[BLOCK_IDS];
     int32_t hopefuls[BLOCK_IDS];
     struct noise_args noise = {.seed = search->params->seed,
                                .position = row->position,
@@ -124,8 +124,8 @@ static void search_block(struct search *search, int32_t first, int32_t end) {
         try_id(search, first_id + hopefuls[i]);
 }
 
-/* The likeliest id is tried first, so that few others can beat it. Blocks that end below the
- * border, or that even the greatest noise would not lift, are left out; that can skip no winner. */
+/* The likeliest id is tried first, so that few others can beat it. Blocks that lie below
+ * the border are left out. */
 static struct sampler_best best_noisy(const struct sampling_params *params,
                                       struct sampler_border border, const struct sampler_row *row) {
     struct search search = {.params = params,
@@ -141,10 +141,10 @@ static struct sampler_best best_noisy(const struct sampling_params *params,
         return nothing; /* it is outside the border, so all are */
     for (int32_t first = 0, end; first < row->count; first = end) {
         end = block_end(row, first);
-        float greatest = ops_of(row)->greatest(row->logits + first, end - first);
-        if (greatest > -INFINITY && greatest >= border.value &&
-            (double)greatest * search.inverse_temperature + SAMPLER_NOISE_MAX >= search.best.value)
-            search_block(&search, first, end);
+        if (border.value > -INFINITY &&
+            !(ops_of(row)->greatest(row->logits + first, end - first) >= border.value))
+            continue;
+        search_block(&search, first, end);
     }
     return search.best;
 }

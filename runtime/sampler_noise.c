@@ -5,8 +5,7 @@
 #include "runtime/sampler_math.h"
 
 uint64_t sampler_noise_bits(uint64_t seed, int64_t position, int32_t id) {
-    return (uint64_t)ref_sample_bits(seed, position, id, 0) << 32 |
-           ref_sample_bits(seed, position, id, 1);
+    return ref_sample_bits(seed, position, id);
 }
 
 double sampler_noise_uniform(uint64_t bits) {

@@ -15,7 +15,7 @@ static void noise_is_the_same_everywhere(void **state) {
     for (int isa = -1; kernel_test_next_isa(&isa);) {
         struct kernels kernels = kernel_test_open(isa, 1);
         for (int32_t groups = 0; groups <= GROUPS; groups++) {
-            uint32_t want[IDS], got[IDS];
+            uint16_t want[IDS], got[IDS];
             memset(want, 0x55, sizeof want);
             memset(got, 0x55, sizeof got);
             struct noise_args args = {.seed = UINT64_C(0xfedcba9876543210) + (uint64_t)groups,
@@ -103,10 +103,11 @@ static void check_passes(const struct sample_ops *ops, const float *x, int32_t c
 
 static void check_hopefuls(const struct sample_ops *ops, const float *x, int32_t count,
                            float scale) {
-    uint32_t high[SAMPLED];
+    uint16_t high[SAMPLED];
     int32_t ids[2][SAMPLED];
     for (int32_t i = 0; i < SAMPLED; i++)
-        high[i] = i % 13 == 5 ? UINT32_MAX - (uint32_t)i : (uint32_t)i * 2654435761u;
+        high[i] = i % 13 == 5 ? (uint16_t)(UINT16_MAX - i / 13)
+                              : (uint16_t)((uint32_t)i * 2654435761u >> 16);
     struct hopeful_args args = {
         .x = x, .high = high, .count = count, .inverse_temperature = scale, .out = ids[0]};
     static const float limits[] = {-INFINITY, -FLT_MAX, -2, 0, 3, 40, 1e6f, FLT_MAX};
