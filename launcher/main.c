@@ -19,7 +19,7 @@ static const struct {
     bool on_ranks; /* several processes of one job work together */
 } commands[] = {
     {"generate", command_generate, "continue a prompt or answer a chat message", true},
-    {"serve", command_serve, "serve a model by gRPC", true},
+    {"serve", command_serve, "serve a model by gRPC and HTTP", true},
     {"complete", command_complete, "continue a prompt by a running server", false},
     {"chat", command_chat, "talk with a running server", false},
     {"tokenize", command_tokenize, "text to token ids and back", false},

@@ -22,15 +22,17 @@ stop() {
     rm -f "$said"
 }
 trap stop EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
-# mpirun refuses root, and more ranks than cores, unless told that it is meant. Ranks that share cores must yield; after a
-# signal they get ten seconds to end in good order.
+# mpirun refuses root, and more ranks than cores, unless told that it is meant. Ranks that share cores must yield. After a
+# signal mpirun waits two seconds, passes it on, and kills after two more. It has a session of its own, so that a
+# terminal's Ctrl-C reaches it once, through stop(): a second signal would make it leave its ranks behind.
 as_root=
-[ "$(id -u)" -ne 0 ] || as_root=--allow-run-as-root
-echo "running: mpirun -n 4 $moebius serve"
-mpirun $as_root --oversubscribe --mca mpi_yield_when_idle 1 --mca odls_base_sigkill_timeout 10 -n 4 \
-    $moebius serve >"$said" </dev/null &
+[ "$(id -u)" -ne 0 ] || as_root="--allow-run-as-root "
+mpirun="mpirun $as_root--oversubscribe --mca mpi_yield_when_idle 1 --mca odls_base_sigkill_timeout 2 -n 4"
+echo "running: $mpirun $moebius serve"
+# shellcheck disable=SC2086 # several words
+setsid $mpirun $moebius serve >"$said" </dev/null &
 server=$!
 waited=0
 until grep -q '^ready: ' "$said"; do
@@ -55,5 +57,5 @@ if [ -t 0 ] && [ -t 1 ]; then
     echo "The server goes on until Ctrl-C. In another terminal: $moebius chat --server $address"
     wait "$server"
 else
-    echo "It answers; the server ends here. To go on: mpirun -n 4 $moebius serve, then $moebius chat"
+    echo "It answers; the server ends here. To go on: $mpirun $moebius serve; then, elsewhere, $moebius chat"
 fi

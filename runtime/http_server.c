@@ -133,13 +133,13 @@ static enum status start_daemon(struct http_server *server, const struct addrinf
         if (server->pem[2] != NULL)
             tls[2] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->pem[2]};
     }
-    server->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-        MHD_OPTION_SOCK_ADDR, address->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, forget, server,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    server->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, answer, server, MHD_OPTION_EXTERNAL_LOGGER,
+                         log_library, NULL, MHD_OPTION_SOCK_ADDR, address->ai_addr,
+                         MHD_OPTION_NOTIFY_COMPLETED, forget, server, MHD_OPTION_CONNECTION_LIMIT,
+                         (unsigned)options->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+                         (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (server->daemon == NULL) {
         LOG_ERROR("http: cannot listen on %s port %d%s", options->host, options->port,
                   server->pem[0] != NULL ? " (or the PEM files make no sense)" : "");

@@ -240,6 +240,13 @@ def check_drain():
         assert server.wait() == 0
 
 
+def check_port(door):
+    """Two servers do not share a port: the second one says so and ends."""
+    second = subprocess.run([os.environ["MOEBIUS"], "serve", "--port", "0", "--http-port", str(door.port)],
+                            capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == 3 and f"cannot listen on 127.0.0.1 port {door.port}" in second.stderr, second
+
+
 def check_curl(door):
     text = subprocess.run(["curl", "-sSN", f"http://127.0.0.1:{door.port}/v1/completions", "-d",
                            json.dumps({"prompt": PROMPT, "max_tokens": 5, "stream": True})],
@@ -260,6 +267,7 @@ def main():
         check_gone(door)
         check_slow_reader(door)
         check_curl(door)
+        check_port(door)
         server.signal()
         assert server.wait() == 0
     check_keys()
