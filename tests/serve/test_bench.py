@@ -119,6 +119,26 @@ def check_lost_server():
         assert run.returncode == 13 and "without a status:" in out, (run.returncode, out, err)
 
 
+def check_tls(folder):
+    """The server's certificate and a key: both are asked for, both are sent; what is wrong is told by the exit code."""
+    names = {name: os.path.join(folder, name) for name in ("cert.pem", "cert.key", "keys", "wrong")}
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", names["cert.key"], "-out",
+                    names["cert.pem"]], check=True, capture_output=True)
+    for name, key in (("keys", "right"), ("wrong", "other")):
+        with open(names[name], "w", encoding="ascii") as file:
+            file.write(key + "\n")
+    few = ["--num-prompts", "3", "--random-output-len", "2"]
+    with Server("--ssl-certfile", names["cert.pem"], "--ssl-keyfile", names["cert.key"], "--api-key-file", names["keys"]) as s:
+        trusted = [*few, "--ssl-ca-certs", names["cert.pem"]]
+        result, _ = bench(s.ready[1], *trusted, "--api-key-file", names["keys"])
+        assert result["completed"] == 3
+        bench(s.ready[1], *trusted, "--api-key-file", names["wrong"], code=15)
+        bench(s.ready[1], *few, "--tls", "--api-key-file", names["keys"], code=13)
+        pair = ["--ssl-certfile", names["cert.pem"], "--ssl-keyfile", names["cert.key"]]
+        assert bench(s.ready[1], *trusted, *pair, "--api-key-file", names["keys"])[0]["completed"] == 3
+
+
 def main():
     with Server() as server, tempfile.TemporaryDirectory() as folder:
         check_flags(server.ready[1], folder)
@@ -129,6 +149,8 @@ def main():
         check_figures(server.ready[1])
     check_refusals()
     check_lost_server()
+    with tempfile.TemporaryDirectory() as folder:
+        check_tls(folder)
 
 
 if __name__ == "__main__":
