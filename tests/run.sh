@@ -4,6 +4,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+[ $# -gt 0 ] || set -- release asan tsan clang
+for preset in "$@"; do
+    grep -q "\"name\": \"$preset\"" CMakePresets.json || {
+        echo "usage: tests/run.sh [PRESET...]; '$preset' is not a preset of CMakePresets.json" >&2
+        exit 2
+    }
+done
+
 launcher/install_packages.sh gcc libc6-dev cmake ninja-build pkg-config \
     libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libnghttp2-dev libssl-dev libhwloc-dev openmpi-bin libopenmpi-dev \
     libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev python3-grpcio python3-protobuf \
@@ -21,7 +29,6 @@ count() {
     passed=$((passed + total - bad - skips))
 }
 
-[ $# -gt 0 ] || set -- release asan tsan clang
 for preset in "$@"; do
     echo "== $preset: building =="
     cmake --preset "$preset" -DMOEBIUS_TESTS=ON >/dev/null
