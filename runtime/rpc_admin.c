@@ -219,9 +219,10 @@ static void on_watch_stats(void *context, struct rpc_call *call, const uint8_t *
 
 /* ---- drain ---- */
 
-static void finish_drain(struct admin_watch *watch) {
+/* The server ends if that was asked for, unless somebody has resumed it meanwhile. */
+static void finish_drain(struct admin_watch *watch, enum generation_state state) {
     struct rpc_admin *admin = watch->admin;
-    bool exits = watch->exit_when_done;
+    bool exits = watch->exit_when_done && state != GENERATION_STATE_SERVING;
     rpc_call_finish(watch->call, RPC_OK, NULL);
     forget(watch);
     if (exits)
@@ -251,7 +252,7 @@ static void tick_drain(void *context) {
             return;
     }
     if (is_over)
-        finish_drain(watch);
+        finish_drain(watch, state);
     else
         rpc_loop_timer_arm(admin->options.loop, &watch->timer, now_ns + DRAIN_LOOK_MS * NS_PER_MS,
                            tick_drain, watch);

@@ -277,6 +277,13 @@ def check_drain(server, channel):
     assert last in (pb.FINISH_REASON_ABORTED, pb.FINISH_REASON_LENGTH)
     state = call(channel, "Admin", "Resume", admin.ResumeRequest(), admin.GetServerInfoResponse).state
     assert state == admin.SERVER_STATE_SERVING and generate(server, make_request(tokens=2)).choices
+    held = [server.stream(long_request()) for _ in range(4)]
+    assert all(next(one) for one in held)
+    progress = drain(admin.DrainRequest(exit_when_done=True), timeout=20)
+    assert next(progress).state == admin.SERVER_STATE_DRAINING
+    call(channel, "Admin", "Resume", admin.ResumeRequest(), admin.GetServerInfoResponse)
+    assert all(one.state == admin.SERVER_STATE_SERVING for one in progress)  # it is over, and ends nothing
+    assert generate(server, make_request(tokens=2)).choices
     list(drain(admin.DrainRequest(exit_when_done=True), timeout=20))
     assert server.wait() == 0
 
