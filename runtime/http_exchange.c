@@ -25,7 +25,7 @@ struct http_exchange {
     struct MHD_Connection *connection;
     struct http_exchange *next, *previous; /* among those whose route is at work */
     struct text_buffer body;
-    bool too_large;
+    int32_t refusal;   /* code for a body that is not taken; 0: it is */
     bool is_open;      /* the route is at work on it */
     bool is_gone;      /* the client has closed its end */
     bool is_suspended; /* by us, in libmicrohttpd */
@@ -131,6 +131,11 @@ struct http_exchange *http_exchange_create(struct http_door *door,
     return exchange;
 }
 
+static void drop_body(struct http_exchange *exchange) {
+    exchange->door->body_bytes -= (int64_t)exchange->body.length;
+    text_buffer_deinit(&exchange->body);
+}
+
 void http_exchange_destroy(struct http_exchange *exchange) {
     if (exchange == NULL)
         return;
@@ -138,7 +143,7 @@ void http_exchange_destroy(struct http_exchange *exchange) {
     rpc_loop_watch_remove(exchange->door->loop, &exchange->hangup);
     if (exchange->response != NULL)
         MHD_destroy_response(exchange->response);
-    text_buffer_deinit(&exchange->body);
+    drop_body(exchange);
     text_buffer_deinit(&exchange->queue);
     exchange->door->exchange_count--;
     free(exchange);
@@ -260,6 +265,9 @@ static const char not_found[] = "{\"error\": {\"message\": \"no such path\", \"t
 static const char not_allowed[] =
     "{\"error\": {\"message\": \"the path is known, but not with this method\", \"type\": "
     "\"invalid_request_error\", \"param\": null, \"code\": 405}}\n";
+static const char too_many[] =
+    "{\"error\": {\"message\": \"the server holds as much of unfinished requests as it may\", "
+    "\"type\": \"service_unavailable_error\", \"param\": null, \"code\": 503}}\n";
 static const char too_large[] =
     "{\"error\": {\"message\": \"the request's body is larger than this server takes\", \"type\": "
     "\"invalid_request_error\", \"param\": null, \"code\": 413}}\n";
@@ -281,9 +289,9 @@ static const struct http_route *find_route(const struct http_door *door, const c
 static void dispatch(struct http_exchange *exchange, const char *method, const char *path) {
     bool known;
     exchange->route = find_route(exchange->door, method, path, &known);
-    if (exchange->too_large) {
-        http_exchange_reply(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "application/json", too_large,
-                            sizeof too_large - 1);
+    if (exchange->refusal != 0) {
+        const char *body = exchange->refusal == MHD_HTTP_CONTENT_TOO_LARGE ? too_large : too_many;
+        http_exchange_reply(exchange, exchange->refusal, "application/json", body, strlen(body));
     } else if (exchange->route == NULL) {
         const char *body = known ? not_allowed : not_found;
         http_exchange_reply(exchange, known ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
@@ -292,17 +300,24 @@ static void dispatch(struct http_exchange *exchange, const char *method, const c
         open_exchange(exchange);
         watch_hangup(exchange);
         exchange->route->on_request(exchange->route->context, exchange);
+        drop_body(exchange);
     }
 }
 
 static void take_body(struct http_exchange *exchange, const char *bytes, size_t length) {
-    int64_t most = exchange->door->body_bytes_max;
-    if (exchange->too_large || (int64_t)(exchange->body.length + length) > most ||
-        text_buffer_reserve(&exchange->body, length + 1) != STATUS_OK) {
-        exchange->too_large = true;
-        text_buffer_deinit(&exchange->body);
+    struct http_door *door = exchange->door;
+    if (exchange->refusal != 0)
+        return;
+    if ((int64_t)(exchange->body.length + length) > door->body_bytes_max)
+        exchange->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
+    else if (door->body_bytes + (int64_t)length > door->all_bodies_bytes_max ||
+             text_buffer_reserve(&exchange->body, length + 1) != STATUS_OK)
+        exchange->refusal = MHD_HTTP_SERVICE_UNAVAILABLE;
+    if (exchange->refusal != 0) {
+        drop_body(exchange);
         return;
     }
+    door->body_bytes += (int64_t)length;
     memcpy(exchange->body.data + exchange->body.length, bytes, length);
     exchange->body.length += length;
     exchange->body.data[exchange->body.length] = '\0';

@@ -29,7 +29,7 @@ struct http_route {
 void http_exchange_set_data(struct http_exchange *exchange, void *data);
 void *http_exchange_data(const struct http_exchange *exchange);
 
-/* The request's body, NUL-terminated behind *length bytes. Valid as long as the exchange. Local. */
+/* The request's body, NUL-terminated behind *length bytes. Valid during on_request. Local. */
 const char *http_exchange_body(const struct http_exchange *exchange, size_t *length);
 
 /* A request header's value (any case); NULL: there is none. Local. */
@@ -65,7 +65,8 @@ struct http_door {
     struct rpc_loop *loop;
     const struct http_route *routes; /* [route_count] */
     int32_t route_count;
-    int64_t body_bytes_max, queue_bytes_max;
+    int64_t body_bytes_max, all_bodies_bytes_max, queue_bytes_max;
+    int64_t body_bytes;         /* held of requests that no route has had yet */
     int32_t exchange_count;     /* from the first byte of a request to the last of its answer */
     struct http_exchange *open; /* list: those whose route is at work */
     void (*want_turn)(struct http_door *door); /* the library is to run soon */

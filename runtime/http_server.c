@@ -35,6 +35,7 @@ struct http_server_options http_server_options_default(void) {
     return (struct http_server_options){.host = "127.0.0.1",
                                         .connections_max = 1024,
                                         .body_bytes_max = 4 << 20,
+                                        .all_bodies_bytes_max = 256 << 20,
                                         .queue_bytes_max = 256 << 10,
                                         .idle_s = 120};
 }
@@ -185,6 +186,7 @@ enum status http_server_create(struct rpc_loop *loop, const struct http_server_o
                                       .routes = routes,
                                       .route_count = route_count,
                                       .body_bytes_max = options->body_bytes_max,
+                                      .all_bodies_bytes_max = options->all_bodies_bytes_max,
                                       .queue_bytes_max = options->queue_bytes_max,
                                       .want_turn = want_turn};
     enum status status = read_certificates(server);

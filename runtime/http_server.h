@@ -24,12 +24,14 @@ struct http_server_options {
     const char *authorities; /* PEM file: who may sign a client's certificate, which is asked for
                                 then; NULL: none asked for */
     int32_t connections_max;
-    int64_t body_bytes_max;  /* of one request; larger: 413 */
-    int64_t queue_bytes_max; /* of a stream: above it http_exchange_is_full */
-    int32_t idle_s;          /* a connection on which nothing moves */
+    int64_t body_bytes_max;       /* of one request; larger: 413 */
+    int64_t all_bodies_bytes_max; /* of all unfinished requests together; more: 503 */
+    int64_t queue_bytes_max;      /* of a stream: above it http_exchange_is_full */
+    int32_t idle_s;               /* a connection on which nothing moves */
 };
 
-/* 127.0.0.1, any port, cleartext; 1024 connections, 4 MiB bodies, 256 KiB queues, 120 s. Local. */
+/* 127.0.0.1, any port, cleartext; 1024 connections, 4 MiB bodies and 256 MiB of them, 256 KiB
+ * queues, 120 s. Local. */
 struct http_server_options http_server_options_default(void);
 
 /* Listens at once. `routes` are kept. STATUS_USAGE (logged): no such host; STATUS_IO (logged):

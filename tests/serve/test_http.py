@@ -211,6 +211,21 @@ def check_slow_reader(door):
     assert "".join(json.loads(text) for text in texts) == door.complete(**fields)["choices"][0]["text"]
 
 
+def check_hoard(door):
+    """Unfinished bodies are bounded all together; when they are gone the door is as before."""
+    part = b"x" * (4000 << 10)
+    clients = []
+    for _ in range(66):
+        client = socket.create_connection(("127.0.0.1", door.port))
+        client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4100000\r\n\r\n" + part)
+        clients.append(client)
+    wait_until(lambda: door.call("POST", "/v1/completions", b"x" * (3 << 20))[0] == 503)
+    assert door.call("GET", "/health")[0] == 200
+    for client in clients:
+        client.close()
+    wait_until(lambda: door.call("POST", "/v1/completions", b"x" * (3 << 20))[0] == 400)
+
+
 def check_keys():
     with tempfile.NamedTemporaryFile("w") as keys:
         keys.write("# ours\nsecret-1\nsecret-2\n")
@@ -267,6 +282,7 @@ def main():
         check_gone(door)
         check_slow_reader(door)
         check_curl(door)
+        check_hoard(door)
         check_port(door)
         server.signal()
         assert server.wait() == 0
