@@ -106,8 +106,8 @@ static void check_hopefuls(const struct sample_ops *ops, const float *x, int32_t
     uint16_t high[SAMPLED];
     int32_t ids[2][SAMPLED];
     for (int32_t i = 0; i < SAMPLED; i++)
-        high[i] = i % 13 == 5 ? (uint16_t)(UINT16_MAX - i / 13)
-                              : (uint16_t)((uint32_t)i * 2654435761u >> 16);
+        high[i] = (uint16_t)(i % 13 == 5 ? UINT16_MAX - i / 13
+                                         : (int32_t)((uint32_t)i * 2654435761u >> 16));
     struct hopeful_args args = {
         .x = x, .high = high, .count = count, .inverse_temperature = scale, .out = ids[0]};
     static const float limits[] = {-INFINITY, -FLT_MAX, -2, 0, 3, 40, 1e6f, FLT_MAX};
