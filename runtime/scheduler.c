@@ -65,7 +65,8 @@ static void fill_defaults(struct scheduler_limits *limits) {
     if (limits->long_prompt == 0)
         limits->long_prompt = (limits->rows + LONG_PROMPT_SHARE - 1) / LONG_PROMPT_SHARE;
     if (limits->long_prompts == 0)
-        limits->long_prompts = LONG_PROMPTS_DEFAULT;
+        limits->long_prompts =
+            limits->groups > LONG_PROMPTS_DEFAULT ? limits->groups : LONG_PROMPTS_DEFAULT;
     if (limits->passes == 0)
         limits->passes = PASSES_DEFAULT;
 }

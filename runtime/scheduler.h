@@ -35,7 +35,7 @@ struct scheduler_limits {
     bool prefix_cache;   /* whether blocks are shared by content */
     int32_t long_prompt; /* tokens from which on a prompt is long: it has at most so many rows of a
                             step while others want rows too; 0: a quarter of rows */
-    int32_t long_prompts; /* long prompts that are computed at once; 0: 2 */
+    int32_t long_prompts; /* long prompts that are computed at once; 0: 2, or one for each group */
     uint64_t hash_key;    /* of the prefix cache's table: any number that clients do not know */
     int32_t passes;       /* see above; 0: 32. INT32_MAX: strict priorities */
 };

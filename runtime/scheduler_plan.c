@@ -61,6 +61,7 @@ static void stage_decodes(struct scheduler *scheduler) {
                 continue; /* the next one stands in its place now */
             request->staged = 1;
             scheduler->plan.rows++;
+            scheduler->group[request->group].rows++;
         }
         i++;
     }
@@ -80,6 +81,7 @@ static void stage(struct scheduler *scheduler, struct scheduled_request *request
         rows = rows_left(scheduler);
     request->staged += rows;
     scheduler->plan.rows += rows;
+    scheduler->group[request->group].rows += rows;
 }
 
 static int32_t count_long(const struct scheduler *scheduler) {
@@ -104,16 +106,23 @@ static bool stage_next(struct scheduler *scheduler, int32_t longs) {
     return true;
 }
 
-/* All that is left to the first whose prompt is not through. */
+/* What is left goes to the first whose prompt is not through, in the group that has the fewest rows
+ * so far: a step is as long as its fullest group, so each has its share before any has more. */
 static bool stage_rest(struct scheduler *scheduler) {
+    struct scheduled_request *least = NULL;
     for (int32_t i = 0; i < scheduler->running_count; i++) {
         struct scheduled_request *request = running_at(scheduler, i);
-        if (scheduler_state_missing(request) == 0)
-            continue;
-        stage(scheduler, request, INT32_MAX);
-        return true;
+        if (scheduler_state_missing(request) > 0 &&
+            (least == NULL ||
+             scheduler->group[request->group].rows < scheduler->group[least->group].rows))
+            least = request;
     }
-    return false;
+    if (least == NULL)
+        return false;
+    int32_t share = scheduler->limits.rows / scheduler->limits.groups;
+    int32_t missing_share = share - scheduler->group[least->group].rows;
+    stage(scheduler, least, missing_share > 0 ? missing_share : INT32_MAX);
+    return true;
 }
 
 static void stage_prompts(struct scheduler *scheduler) {
@@ -171,8 +180,10 @@ const struct scheduler_plan *scheduler_plan(struct scheduler *scheduler, int64_t
         .entry = scheduler->entry, .freed = scheduler->told_freed, .ended = scheduler->ended};
     settle_all(scheduler);
     end_overdue(scheduler, now_ns);
-    for (int32_t i = 0; i < scheduler->limits.groups; i++)
+    for (int32_t i = 0; i < scheduler->limits.groups; i++) {
         scheduler->group[i].preempted = false;
+        scheduler->group[i].rows = 0;
+    }
     stage_decodes(scheduler);
     stage_prompts(scheduler);
     add_entries(scheduler);

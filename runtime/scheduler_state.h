@@ -48,6 +48,7 @@ struct scheduler_group {
     struct block_pool pool;
     int32_t running;
     int32_t free_place;      /* first of a list, -1: none */
+    int32_t rows;            /* of this plan */
     bool preempted;          /* in this plan: no admissions */
     int64_t refused_arrival; /* who did not fit last time (its arrival in the queue), -1: nobody */
     int32_t refused_free;    /* blocks that were free then */

@@ -286,6 +286,24 @@ static void groups_fill_evenly_but_a_long_prefix_draws(void **state) {
     end();
 }
 
+/* A step is as long as its fullest group. */
+static void groups_have_equal_shares_of_long_prompts(void **state) {
+    (void)state;
+    struct scheduler_limits limits = usual;
+    limits.groups = 4;
+    begin(&limits);
+    int32_t handles[4];
+    for (int32_t i = 0; i < 4; i++)
+        handles[i] = submit_counted(1000 * i, 100, 1);
+    step();
+    int32_t rows[4] = {0};
+    for (int32_t i = 0; i < 4; i++)
+        rows[entry_of(handles[i]).group] += entry_of(handles[i]).rows;
+    for (int32_t i = 0; i < 4; i++)
+        assert_int_equal(rows[i], limits.rows / 4);
+    end();
+}
+
 static void an_admission_leaves_blocks_to_grow(void **state) {
     (void)state;
     struct scheduler_limits limits = usual;
@@ -316,6 +334,7 @@ int main(void) {
         cmocka_unit_test(ends_are_told_once_and_free_at_once),
         cmocka_unit_test(the_lowest_is_preempted_and_keeps_its_tokens),
         cmocka_unit_test(groups_fill_evenly_but_a_long_prefix_draws),
+        cmocka_unit_test(groups_have_equal_shares_of_long_prompts),
         cmocka_unit_test(an_admission_leaves_blocks_to_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
