@@ -213,17 +213,17 @@ def check_slow_reader(door):
 
 def check_hoard(door):
     """Unfinished bodies are bounded all together; when they are gone the door is as before."""
-    part = b"x" * (4000 << 10)
+    part, probe = b"x" * 4096000, b"x" * 4190000  # whoever is refused gives back less than the probe asks for
     clients = []
-    for _ in range(66):
+    for _ in range(70):
         client = socket.create_connection(("127.0.0.1", door.port))
         client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4100000\r\n\r\n" + part)
         clients.append(client)
-    wait_until(lambda: door.call("POST", "/v1/completions", b"x" * (3 << 20))[0] == 503)
+    wait_until(lambda: door.call("POST", "/v1/completions", probe)[0] == 503)
     assert door.call("GET", "/health")[0] == 200
     for client in clients:
         client.close()
-    wait_until(lambda: door.call("POST", "/v1/completions", b"x" * (3 << 20))[0] == 400)
+    wait_until(lambda: door.call("POST", "/v1/completions", probe)[0] == 400)
 
 
 def check_keys():
