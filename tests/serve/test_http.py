@@ -213,13 +213,16 @@ def check_slow_reader(door):
 
 def check_hoard(door):
     """Unfinished bodies are bounded all together; when they are gone the door is as before."""
-    part, probe = b"x" * 4096000, b"x" * 4190000  # whoever is refused gives back less than the probe asks for
+    part, probe = b"x" * 4096000, b"x" * 4190000  # who does not fit leaves less room than the probe needs
     clients = []
-    for _ in range(70):
+
+    def is_full():
         client = socket.create_connection(("127.0.0.1", door.port))
         client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4100000\r\n\r\n" + part)
         clients.append(client)
-    wait_until(lambda: door.call("POST", "/v1/completions", probe)[0] == 503)
+        return len(clients) > 60 and door.call("POST", "/v1/completions", probe)[0] == 503
+
+    wait_until(is_full)
     assert door.call("GET", "/health")[0] == 200
     for client in clients:
         client.close()
