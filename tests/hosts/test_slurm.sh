@@ -141,7 +141,7 @@ fi
 # A rank that dies takes the step with it: 128 + SIGKILL, or 128 + SIGTERM of those that srun ends.
 code=0
 on_login "SLURM_PMIX_FENCE=ring timeout 60 srun --mpi=pmix --kill-on-bad-exit=1 -N4 sh -c 'if [ \$SLURM_PROCID = 2 ];
-    then (sleep 2; kill -9 \$\$) & fi; exec moebius generate --model $top/launcher/demo-moe --threads 1 \
+    then (sleep 0.8; kill -9 \$\$) & fi; exec moebius generate --model $top/launcher/demo-moe --threads 1 \
     --token-ids 1 --max-tokens 2000 --ignore-eos --log-level error --json'" >"$scratch/killed" 2>"$scratch/err" || code=$?
 if { [ "$code" -ne 137 ] && [ "$code" -ne 143 ]; } || ! grep -q "task 2: Killed" "$scratch/err"; then
     fail "a killed rank: expected exit code 137 or 143 and its name, got $code: $(cat "$scratch/err")"
