@@ -11,14 +11,14 @@
 #include "kernels/base/log.h"
 #include "kernels/probe.h"
 #include "launcher/bench_dataset.h"
+#include "launcher/bench_levels.h"
 #include "launcher/bench_machine.h"
 #include "launcher/commands.h"
 #include "launcher/engine_flags.h"
 #include "launcher/job.h"
-#include "runtime/json_writer.h"
 #include "runtime/tokenizer.h"
 
-#define OWN_ENTRIES 3
+#define OWN_ENTRIES 9
 #define LEVELS_MAX 16
 #define CONCURRENCY_MAX 4096
 #define ROUNDS 4 /* requests of a level, times its concurrency, unless --num-prompts says */
@@ -28,23 +28,16 @@ struct throughput_flags {
     struct engine_flags engine;
     struct bench_dataset_flags dataset;
     const char *concurrency; /* "1,4,16" */
+    float temperature, top_p, repetition_penalty;
+    int32_t top_k, logprobs;
     bool json;
-};
-
-/* One line of the table. */
-struct level {
-    int32_t concurrency, requests;
-    double seconds;
-    double cpu_seconds; /* of all threads of this process: what a shared machine cannot blur */
-    int64_t prompt_tokens, output_tokens, steps;
-    double flop, bytes; /* that had to be done and read */
-    double waiting;     /* share of the time that the coordinator waited for other ranks */
 };
 
 struct throughput {
     const struct throughput_flags *flags;
+    struct sampling_params sampling; /* of every request, but for its seed */
     struct bench_dataset dataset;
-    struct level levels[LEVELS_MAX];
+    struct bench_level levels[LEVELS_MAX];
     int32_t level_count, request_max; /* most requests of a level */
     struct token_list *texts;         /* [request_max], tokenized; NULL: the dataset has ids */
     int32_t longest;                  /* prompt and output */
@@ -53,7 +46,7 @@ struct throughput {
     struct engine *engine;
     double peak, bandwidth; /* of this machine, the best seen in the run; 0: unknown */
     /* Of the level in progress. */
-    struct level *level;
+    struct bench_level *level;
     double step_positions;
 };
 
@@ -71,7 +64,7 @@ static enum status parse_levels(struct throughput *run) {
                            : wanted > REQUESTS_MIN         ? wanted
                                                            : REQUESTS_MIN;
         run->levels[run->level_count++] =
-            (struct level){.concurrency = (int32_t)value, .requests = requests};
+            (struct bench_level){.concurrency = (int32_t)value, .requests = requests};
         if (requests > run->request_max)
             run->request_max = requests;
         if (*end == '\0')
@@ -161,9 +154,10 @@ static enum status submit(struct throughput *run, int32_t number) {
     }
     struct engine_request request = {.prompt = prompt.ids,
                                      .prompt_count = prompt.id_count,
-                                     .sampling = sampling_params_default(),
+                                     .sampling = run->sampling,
                                      .max_tokens = prompt.output_tokens,
                                      .ignore_eos = true};
+    request.sampling.seed = run->flags->dataset.seed + (uint64_t)number;
     int32_t handle;
     double computed = (double)prompt.id_count + prompt.output_tokens - 1.0;
     run->level->prompt_tokens += prompt.id_count;
@@ -173,7 +167,7 @@ static enum status submit(struct throughput *run, int32_t number) {
 }
 
 static enum status run_steps(struct throughput *run, int32_t requests) {
-    struct level *level = run->level;
+    struct bench_level *level = run->level;
     struct engine_listener listener = {.token = on_token, .context = run};
     struct engine_stats before, after;
     engine_stats(run->engine, &before);
@@ -186,6 +180,9 @@ static enum status run_steps(struct throughput *run, int32_t requests) {
         level->bytes += bench_machine_step_bytes(run->engine, (double)(after.rows - before.rows),
                                                  run->step_positions);
         level->steps += after.steps - before.steps;
+        level->step_ns += after.step_ns - before.step_ns;
+        level->forward_ns += after.forward_ns - before.forward_ns;
+        level->sample_ns += after.sample_ns - before.sample_ns;
         before = after;
     }
     return STATUS_OK;
@@ -203,8 +200,8 @@ static enum status probe(struct throughput *run) {
     return STATUS_OK;
 }
 
-static enum status run_level(struct throughput *run, struct level *level) {
-    struct level empty = *level;
+static enum status run_level(struct throughput *run, struct bench_level *level) {
+    struct bench_level empty = *level;
     run->level = level;
     /* the first requests once, to warm up */
     RETURN_IF_ERROR(run_steps(run, level->concurrency < level->requests ? level->concurrency
@@ -222,91 +219,25 @@ static enum status run_level(struct throughput *run, struct level *level) {
     return probe(run);
 }
 
-/* ---- output ---- */
-
-/* The rate of one sequence, if that was measured; else 0. */
-static double rate_of_one(const struct throughput *run) {
-    for (int32_t i = 0; i < run->level_count; i++)
-        if (run->levels[i].concurrency == 1)
-            return (double)run->levels[i].output_tokens / run->levels[i].seconds;
-    return 0.0;
-}
-
-static void print_table(const struct throughput *run) {
-    double one = rate_of_one(run);
-    const struct kernels *kernels = engine_kernels(run->engine);
-    printf("%s, %s, %s; ranks: %d, threads: %d\n\n", engine_spec(run->engine)->family,
-           dtype_name(engine_dtype_used(run->engine)), cpu_isa_name(kernels->isa), run->ranks.size,
-           thread_pool_threads(kernels->pool));
-    printf("| sequences | requests | output tokens/s | all tokens/s | times one | %s |\n",
-           run->ranks.size > 1 ? "waiting for other ranks"
-                               : "of multiply-add peak | of read bandwidth");
-    printf("|---|---|---|---|---|---|%s\n", run->ranks.size > 1 ? "" : "---|");
-    for (int32_t i = 0; i < run->level_count; i++) {
-        const struct level *level = &run->levels[i];
-        double output = (double)level->output_tokens / level->seconds;
-        printf("| %d | %d | %.1f | %.1f | ", level->concurrency, level->requests, output,
-               (double)(level->prompt_tokens + level->output_tokens) / level->seconds);
-        printf(one > 0.0 ? "%.2f | " : "- | ", one > 0.0 ? output / one : 0.0);
-        if (run->ranks.size > 1)
-            printf("%.0f %% |\n", 100.0 * level->waiting);
-        else
-            printf("%.0f %% of %.1f GFLOP/s | %.0f %% of %.1f GB/s |\n",
-                   100.0 * level->flop / level->seconds / run->peak, run->peak * 1e-9,
-                   100.0 * level->bytes / level->seconds / run->bandwidth, run->bandwidth * 1e-9);
-    }
-}
-
-static void write_level(const struct throughput *run, struct json_writer *json,
-                        const struct level *level) {
-    double one = rate_of_one(run);
-    double output = (double)level->output_tokens / level->seconds;
-    json_writer_begin_object(json, NULL);
-    json_writer_integer(json, "concurrency", level->concurrency);
-    json_writer_integer(json, "requests", level->requests);
-    json_writer_number(json, "seconds", level->seconds);
-    json_writer_number(json, "cpu_seconds", level->cpu_seconds);
-    json_writer_integer(json, "steps", level->steps);
-    json_writer_integer(json, "prompt_tokens", level->prompt_tokens);
-    json_writer_integer(json, "output_tokens", level->output_tokens);
-    json_writer_number(json, "output_tokens_per_second", output);
-    if (one > 0.0)
-        json_writer_number(json, "times_one", output / one);
-    if (run->peak > 0.0) {
-        json_writer_number(json, "flop_per_second", level->flop / level->seconds);
-        json_writer_number(json, "machine_flop_per_second", run->peak);
-        json_writer_number(json, "bytes_per_second", level->bytes / level->seconds);
-        json_writer_number(json, "machine_bytes_per_second", run->bandwidth);
-    }
-    json_writer_number(json, "waiting", level->waiting);
-    json_writer_end_object(json);
-}
-
-static void print_json(const struct throughput *run) {
-    struct json_writer json = {.out = stdout};
-    json_writer_begin_object(&json, NULL);
-    json_writer_text(&json, "family", engine_spec(run->engine)->family);
-    json_writer_text(&json, "dtype", dtype_name(engine_dtype_used(run->engine)));
-    json_writer_text(&json, "isa", cpu_isa_name(engine_kernels(run->engine)->isa));
-    json_writer_integer(&json, "ranks", run->ranks.size);
-    json_writer_integer(&json, "threads", thread_pool_threads(engine_kernels(run->engine)->pool));
-    json_writer_begin_array(&json, "levels");
-    for (int32_t i = 0; i < run->level_count; i++)
-        write_level(run, &json, &run->levels[i]);
-    json_writer_end_array(&json);
-    json_writer_end_object(&json);
-    printf("\n");
-}
-
 /* ---- the run ---- */
 
 static enum status measure(struct throughput *run) {
     for (int32_t i = 0; i < run->level_count; i++)
         RETURN_IF_ERROR(run_level(run, &run->levels[i]));
+    const struct kernels *kernels = engine_kernels(run->engine);
+    struct bench_levels levels = {.family = engine_spec(run->engine)->family,
+                                  .dtype = dtype_name(engine_dtype_used(run->engine)),
+                                  .isa = cpu_isa_name(kernels->isa),
+                                  .ranks = run->ranks.size,
+                                  .threads = thread_pool_threads(kernels->pool),
+                                  .peak = run->peak,
+                                  .bandwidth = run->bandwidth,
+                                  .level = run->levels,
+                                  .count = run->level_count};
     if (run->flags->json)
-        print_json(run);
+        bench_levels_json(&levels);
     else
-        print_table(run);
+        bench_levels_table(&levels);
     return engine_stop(run->engine);
 }
 
@@ -330,11 +261,23 @@ static enum status choose_options(const struct throughput *run, struct engine_op
     return STATUS_USAGE;
 }
 
+static enum status choose_sampling(const struct throughput_flags *flags,
+                                   struct sampling_params *sampling) {
+    *sampling = sampling_params_default();
+    sampling->temperature = flags->temperature;
+    sampling->top_k = flags->top_k > 0 ? flags->top_k : 0;
+    sampling->top_p = flags->top_p;
+    sampling->repetition_penalty = flags->repetition_penalty;
+    sampling->logprobs = flags->logprobs;
+    return sampling_params_check(sampling, INT32_MAX);
+}
+
 static enum status run_all(struct throughput *run) {
     const struct throughput_flags *flags = run->flags;
     struct engine_options options;
     char folder[FLAGS_PATH_MAX];
     RETURN_IF_ERROR(parse_levels(run));
+    RETURN_IF_ERROR(choose_sampling(flags, &run->sampling));
     RETURN_IF_ERROR(engine_flags_resolve(&flags->engine, &options, folder));
     RETURN_IF_ERROR(bench_dataset_open(&flags->dataset, false, &run->dataset));
     RETURN_IF_ERROR(prepare(run, folder));
@@ -372,6 +315,15 @@ static int32_t fill_entries(struct throughput_flags *flags, struct option_entry 
         {OPTION_STRING, "concurrency", &flags->concurrency, "LIST",
          "sequences at once, one measurement each; default 1,4,16,64", 0, 0},
         {OPTION_FLAG, "json", &flags->json, NULL, "one JSON object instead of the table", 0, 0},
+        {.kind = OPTION_HEADING, .name = "Sampling"},
+        {OPTION_FLOAT, "temperature", &flags->temperature, "T", "0 is greedy, the default", 0,
+         1000},
+        {OPTION_INT, "top-k", &flags->top_k, "N", "0 or -1: off", -1, INT32_MAX / 2},
+        {OPTION_FLOAT, "top-p", &flags->top_p, "P", "1: off", 0, 1},
+        {OPTION_FLOAT, "repetition-penalty", &flags->repetition_penalty, "X", "1: off", 0.01, 100},
+        {OPTION_INT, "logprobs", &flags->logprobs, "N",
+         "log-probabilities of each token and of the N likeliest; default: none", 0,
+         SAMPLING_LOGPROBS_MAX},
     };
     memcpy(entries, own, sizeof own);
     int32_t count = bench_dataset_entries(&flags->dataset, entries, OWN_ENTRIES);
@@ -382,7 +334,10 @@ static int32_t fill_entries(struct throughput_flags *flags, struct option_entry 
 enum status command_bench_throughput(int argc, char **argv) {
     struct throughput_flags flags = {.engine = engine_flags_default(),
                                      .dataset = bench_dataset_flags_default(),
-                                     .concurrency = "1,4,16,64"};
+                                     .concurrency = "1,4,16,64",
+                                     .top_p = 1.0f,
+                                     .repetition_penalty = 1.0f,
+                                     .logprobs = -1};
     struct option_entry entries[OWN_ENTRIES + BENCH_DATASET_ENTRIES + ENGINE_FLAGS_ENTRIES +
                                 ENGINE_FLAGS_RANK_ENTRIES];
     struct option_command command = {
@@ -391,7 +346,9 @@ enum status command_bench_throughput(int argc, char **argv) {
         .summary = "Runs many requests through the engine, so many sequences at once, and prints "
                    "tokens/s, how much more\nthat is than one sequence gives, and on one rank the "
                    "shares of this machine's multiply-add peak and\nread bandwidth, measured in "
-                   "the same run. End tokens do not end; the prefix cache is off. Each level\n"
+                   "the same run; and what of the engine's steps "
+                   "is the forward, what the\nchoice of tokens, what the rest. End tokens do not "
+                   "end; the prefix cache is off. Each level\n"
                    "takes 4 requests a sequence (8 at least), unless --num-prompts says how many.",
         .entries = entries,
         .count = fill_entries(&flags, entries)};

@@ -170,6 +170,7 @@ static const struct error_case cases[] = {
      {"--max-model-len", "at least 256"},
      NULL},
     {STATUS_BAD_REQUEST, {"bench", "throughput", "--random-input-len", "4000"}, {"2048"}, NULL},
+    {STATUS_BAD_REQUEST, {"bench", "throughput", "--top-p", "0"}, {"top_p", "got 0"}, NULL},
     {STATUS_UNAVAILABLE, {"bench", "startup", "--", "--print-config"}, {"ready"}, NULL},
     {STATUS_IO, {"bench", "serve", "--dataset-path", "@nothing"}, {"nothing"}, NULL},
     {STATUS_IO, {"bench", "serve", "--html", "@nothing/page"}, {"nothing/page"}, NULL},

@@ -319,7 +319,7 @@ int main(int argc, char **argv) {
     check_flags(&program, "tokenize", 6);
     check_flags(&program, "inspect", 8);
     check_flags(&program, "latency", 20);
-    check_flags(&program, "throughput", 28);
+    check_flags(&program, "throughput", 33);
     check_flags(&program, "startup", 6);
     check_flags(&program, "doctor", 5);
     check_bare_run(&program);
