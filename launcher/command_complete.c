@@ -39,7 +39,16 @@ struct completion {
 
 /* ---- the answer ---- */
 
+/* Ids that nobody asked for come from a server without a tokenizer: they are its answer. */
+static void print_ids(const uint32_t *ids, size_t count, bool *has_text) {
+    for (size_t i = 0; i < count; i++) {
+        printf(*has_text ? " %u" : "%u", ids[i]);
+        *has_text = true;
+    }
+}
+
 static bool stream(struct completion *completion, const struct rpc_inference_client_chunk *chunk) {
+    print_ids(chunk->ids, chunk->id_count, &completion->has_text);
     completion->has_text = completion->has_text || chunk->text_bytes > 0;
     fwrite(chunk->text, 1, chunk->text_bytes, stdout);
     return fflush(stdout) == 0;
@@ -83,9 +92,13 @@ static bool on_chunk(void *context, const struct rpc_inference_client_chunk *chu
 
 static void print_texts(const struct completion *completion) {
     for (int32_t i = 0; i < completion->flags->n; i++) {
+        const struct choice *choice = &completion->choices[i];
+        bool has_text = false;
         printf("[%d] ", i);
-        if (completion->choices[i].text.length > 0)
-            fwrite(completion->choices[i].text.data, 1, completion->choices[i].text.length, stdout);
+        print_ids((const uint32_t *)(const void *)choice->ids.data,
+                  choice->ids.length / sizeof(uint32_t), &has_text);
+        if (choice->text.length > 0)
+            fwrite(choice->text.data, 1, choice->text.length, stdout);
         putchar('\n');
     }
 }

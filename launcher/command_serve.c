@@ -5,7 +5,7 @@
 #include "launcher/commands.h"
 #include "launcher/serve_run.h"
 
-#define SERVE_ENTRIES 21
+#define SERVE_ENTRIES 22
 
 static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entries) {
     const struct option_entry own[SERVE_ENTRIES] = {
@@ -37,6 +37,8 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
          "auto: sampling fields that a request leaves out come from generation_config.json; none: "
          "they are off, temperature 1",
          0, 0},
+        {OPTION_FLAG, "skip-tokenizer-init", &flags->skip_tokenizer_init, NULL,
+         "load no tokenizer: prompts are token ids, and so are answers", 0, 0},
         {.kind = OPTION_HEADING, .name = "Memory"},
         {OPTION_STRING, "kv-cache-memory", &flags->kv_cache_memory, "BYTES",
          "of each rank's KV cache, such as 512M or 4G; default: a quarter of its share of what is "

@@ -102,7 +102,15 @@ static void choose_names(struct server *server) {
 /* A model without a chat template is served all the same; conversations are refused then. */
 static enum status open_text(struct server *server) {
     char path[FLAGS_PATH_MAX + 32];
+    if (server->flags->skip_tokenizer_init)
+        return STATUS_OK;
     snprintf(path, sizeof path, "%s/tokenizer.json", server->folder);
+    if (access(path, F_OK) != 0) {
+        LOG_ERROR("%s: expected a tokenizer, or --skip-tokenizer-init (token ids in and out), "
+                  "got: %s",
+                  path, strerror(errno));
+        return STATUS_IO;
+    }
     RETURN_IF_ERROR(tokenizer_load(path, &server->tokenizer));
     struct log_diverted said;
     log_divert_begin(&said);

@@ -15,7 +15,7 @@ struct serve_flags {
     const char *kv_cache_memory;   /* bytes with a suffix; NULL: chosen */
     int32_t max_num_seqs, max_queue;
     int32_t shutdown_timeout_s, step_timeout_s;
-    bool no_prefix_cache;
+    bool no_prefix_cache, skip_tokenizer_init;
 };
 
 /* Loads, serves until a signal or a lost rank, drains, ends. On ranks other than the coordinator:

@@ -33,7 +33,7 @@ static enum status take_echo(const struct generation_request *request,
                              const struct tokenizer *tokenizer, struct generation_call *call) {
     struct text_buffer text = {0};
     enum status status;
-    if (!request->echo || request->no_text)
+    if (!request->echo || call->no_text)
         return STATUS_OK;
     if (request->text != NULL && request->truncate_prompt_tokens == 0)
         status = text_buffer_append(&text, request->text, request->text_bytes);
@@ -62,7 +62,7 @@ static enum status init_texts(struct generation_call *call, const struct tokeniz
 
 static enum status fill_call(const struct generation_request *request,
                              const struct tokenizer *tokenizer, struct generation_call *call) {
-    call->no_text = request->no_text;
+    call->no_text = request->no_text || tokenizer == NULL;
     call->include_stop = request->include_stop;
     call->keep_special = request->keep_special_tokens;
     call->stream_interval = request->stream_interval;

@@ -36,7 +36,7 @@ struct generation_call {
 
 /* What deliveries share. */
 struct generation_call_tools {
-    const struct tokenizer *tokenizer;
+    const struct tokenizer *tokenizer; /* NULL: no text */
     struct engine_loop *loop;
     struct metrics *metrics;
     char *scratch;            /* reply_text_scratch_bytes */
@@ -44,7 +44,8 @@ struct generation_call_tools {
 };
 
 /* A call for a generation that was prepared from this request; takes the generation over on
- * success. STATUS_NO_MEMORY, STATUS_BAD_REQUEST (logged). Local. */
+ * success. tokenizer NULL: no text comes of it, and the request has no stop strings.
+ * STATUS_NO_MEMORY, STATUS_BAD_REQUEST (logged). Local. */
 enum status generation_call_create(const struct generation_request *request,
                                    const struct generation_listener *listener,
                                    const struct tokenizer *tokenizer, struct generation *generation,

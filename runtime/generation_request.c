@@ -13,6 +13,7 @@
 
 #define REQUEST_ID_BYTES_MAX 128
 #define STOP_BYTES_MAX 1024
+#define NO_TOKENIZER "this server has no tokenizer: --skip-tokenizer-init"
 
 struct generation_request generation_request_default(void) {
     return (struct generation_request){
@@ -180,6 +181,9 @@ static bool tokenize(struct gate *gate) {
     if (given != 1)
         return refuse(gate, "prompt: expected one of text, token ids or messages, got %d of them",
                       given);
+    if (request->ids == NULL && gate->limits->tokenizer == NULL)
+        return refuse(gate, "prompt: expected token ids (" NO_TOKENIZER "), got %s",
+                      request->text != NULL ? "text" : "a conversation");
     if (request->text != NULL)
         return encode(gate, request->text, request->text_bytes,
                       request->plain_prompt ? 0 : TOKENIZER_ADD_SPECIAL);
@@ -222,6 +226,9 @@ static bool check_lengths(struct gate *gate) {
 
 static bool check_stop_strings(struct gate *gate) {
     const struct generation_request *request = gate->request;
+    if (request->stop_count > 0 && gate->limits->tokenizer == NULL)
+        return refuse(gate, "stop: expected no strings (" NO_TOKENIZER "), got %d",
+                      request->stop_count);
     if (!check_int(gate, "number of stop strings", request->stop_count, 0,
                    STOP_MATCHER_STRINGS_MAX))
         return false;

@@ -12,6 +12,7 @@
 enum generation_error {
     GENERATION_ERROR_NONE,
     GENERATION_ERROR_INVALID,     /* gRPC INVALID_ARGUMENT,   HTTP 400: change the request */
+    GENERATION_ERROR_NO_TEXT,     /* gRPC FAILED_PRECONDITION, HTTP 400: no tokenizer here */
     GENERATION_ERROR_NOT_FOUND,   /* gRPC NOT_FOUND,          HTTP 404: another model's name */
     GENERATION_ERROR_UNSUPPORTED, /* gRPC UNIMPLEMENTED,      HTTP 501 */
     GENERATION_ERROR_FULL,        /* gRPC RESOURCE_EXHAUSTED, HTTP 429: later; see retry_after_ms */
@@ -82,9 +83,9 @@ struct generation_request generation_request_default(void);
 /* What requests are held against. */
 struct generation_request_limits {
     const struct model_spec *spec;
-    const struct tokenizer *tokenizer;
-    const struct chat_template *chat; /* NULL: the model has none */
-    const char *const *model_names;   /* [model_name_count] */
+    const struct tokenizer *tokenizer; /* NULL: none is loaded; token ids in and out only */
+    const struct chat_template *chat;  /* NULL: the model has none */
+    const char *const *model_names;    /* [model_name_count] */
     int32_t model_name_count;
     int32_t positions;      /* longest sequence */
     int32_t sequences;      /* choices open at once */

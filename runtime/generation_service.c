@@ -33,9 +33,10 @@ struct generation_service {
 enum status generation_service_create(const struct generation_service_options *options,
                                       struct generation_service **out) {
     struct generation_service *service = calloc(1, sizeof *service);
-    if (service != NULL)
+    bool has_text = options->limits.tokenizer != NULL;
+    if (service != NULL && has_text)
         service->scratch = malloc(reply_text_scratch_bytes(options->limits.tokenizer));
-    if (service == NULL || service->scratch == NULL) {
+    if (service == NULL || (has_text && service->scratch == NULL)) {
         LOG_ERROR("generation service: cannot take memory");
         free(service);
         return STATUS_NO_MEMORY;
@@ -315,10 +316,22 @@ void generation_service_poll(struct generation_service *service) {
 
 /* ---- text ---- */
 
+bool generation_service_has_text(const struct generation_service *service) {
+    return service->options.limits.tokenizer != NULL;
+}
+
+static enum generation_error refuse_text(struct generation_message *message) {
+    return generation_request_refuse(
+        message, GENERATION_ERROR_NO_TEXT,
+        "expected a server with a tokenizer, got one that was started with --skip-tokenizer-init");
+}
+
 enum generation_error generation_service_tokenize(struct generation_service *service,
                                                   const char *text, size_t bytes, bool add_special,
                                                   struct token_list *ids,
                                                   struct generation_message *message) {
+    if (!generation_service_has_text(service))
+        return refuse_text(message);
     struct log_diverted said;
     log_divert_begin(&said);
     enum status status = tokenizer_encode(service->options.limits.tokenizer, text, bytes,
@@ -331,6 +344,8 @@ enum generation_error generation_service_detokenize(struct generation_service *s
                                                     const int32_t *ids, int32_t count,
                                                     bool keep_special, struct text_buffer *text,
                                                     struct generation_message *message) {
+    if (!generation_service_has_text(service))
+        return refuse_text(message);
     int32_t vocabulary = service->options.limits.spec->vocabulary;
     for (int32_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= vocabulary)
@@ -344,6 +359,9 @@ enum generation_error generation_service_detokenize(struct generation_service *s
 
 const char *generation_service_token_bytes(const struct generation_service *service, int32_t id,
                                            size_t *length) {
+    *length = 0;
+    if (!generation_service_has_text(service))
+        return "";
     return tokenizer_id_to_bytes(service->options.limits.tokenizer, id, length);
 }
 

@@ -91,6 +91,7 @@ int32_t generation_service_abort(struct generation_service *service, const char 
 
 /* ---- text ---- */
 
+/* Both: GENERATION_ERROR_NO_TEXT where the server has no tokenizer. */
 enum generation_error generation_service_tokenize(struct generation_service *service,
                                                   const char *text, size_t bytes, bool add_special,
                                                   struct token_list *ids,
@@ -100,7 +101,10 @@ enum generation_error generation_service_detokenize(struct generation_service *s
                                                     bool keep_special, struct text_buffer *text,
                                                     struct generation_message *message);
 
-/* The bytes of one token alone (borrowed; may be part of a character). */
+/* Whether tokens are text here; if not, answers have ids and no text. */
+bool generation_service_has_text(const struct generation_service *service);
+
+/* The bytes of one token alone (borrowed; may be part of a character); none without a tokenizer. */
 const char *generation_service_token_bytes(const struct generation_service *service, int32_t id,
                                            size_t *length);
 

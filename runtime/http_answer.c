@@ -1,5 +1,5 @@
-/* What HTTP clients read. Field names and shapes are OpenAI's; stop_reason and prompt_logprobs are
- * vLLM's additions. Called by http_openai.c. */
+/* What HTTP clients read. Field names and shapes are OpenAI's; stop_reason, prompt_logprobs,
+ * token_ids and prompt_token_ids are vLLM's additions. Called by http_openai.c. */
 #include "runtime/http_answer.h"
 
 #include <math.h>
@@ -8,11 +8,25 @@
 
 /* ---- log-probabilities ---- */
 
-static void write_token(struct json_writer *json, const struct http_answer *answer, const char *key,
-                        int32_t id) {
+/* How one token is written: its own bytes, or its id as vLLM spells it. */
+struct spelling {
+    char own[24];
+    const char *bytes; /* [length], not NUL-terminated */
     size_t length;
-    const char *bytes = generation_service_token_bytes(answer->service, id, &length);
-    json_writer_string(json, key, bytes, length);
+};
+
+static void spell(const struct http_answer *answer, int32_t id, struct spelling *spelling) {
+    spelling->bytes = spelling->own;
+    if (answer->tokens_as_ids)
+        spelling->length = (size_t)snprintf(spelling->own, sizeof spelling->own, "token_id:%d", id);
+    else
+        spelling->bytes = generation_service_token_bytes(answer->service, id, &spelling->length);
+}
+
+static void write_token(struct json_writer *json, const struct http_answer *answer, int32_t id) {
+    struct spelling token;
+    spell(answer, id, &token);
+    json_writer_string(json, NULL, token.bytes, token.length);
 }
 
 static int32_t count_characters(const char *bytes, size_t length) {
@@ -28,11 +42,11 @@ static void write_top_map(struct json_writer *json, const struct http_answer *an
                           const struct generation_logprob *logprob) {
     json_writer_begin_object(json, NULL);
     for (int32_t i = 0; i < logprob->top_count; i++) {
-        size_t length;
+        struct spelling token;
         char key[128];
-        const char *bytes =
-            generation_service_token_bytes(answer->service, logprob->top[i].id, &length);
-        snprintf(key, sizeof key, "%.*s", (int)(length < 127 ? length : 127), bytes);
+        spell(answer, logprob->top[i].id, &token);
+        snprintf(key, sizeof key, "%.*s", (int)(token.length < 127 ? token.length : 127),
+                 token.bytes);
         json_writer_number(json, key, logprob->top[i].logprob);
     }
     json_writer_end_object(json);
@@ -44,7 +58,7 @@ static void write_parallel_logprobs(struct json_writer *json, const struct http_
     json_writer_begin_object(json, "logprobs");
     json_writer_begin_array(json, "tokens");
     for (int32_t i = 0; i < choice->logprob_count; i++)
-        write_token(json, answer, NULL, choice->logprobs[i].id);
+        write_token(json, answer, choice->logprobs[i].id);
     json_writer_end_array(json);
     json_writer_begin_array(json, "token_logprobs");
     for (int32_t i = 0; i < choice->logprob_count; i++)
@@ -68,13 +82,13 @@ static void write_parallel_logprobs(struct json_writer *json, const struct http_
 
 static void write_one_logprob(struct json_writer *json, const struct http_answer *answer,
                               int32_t id, double logprob) {
-    size_t length;
-    const char *bytes = generation_service_token_bytes(answer->service, id, &length);
-    json_writer_string(json, "token", bytes, length);
+    struct spelling token;
+    spell(answer, id, &token);
+    json_writer_string(json, "token", token.bytes, token.length);
     json_writer_number(json, "logprob", logprob);
     json_writer_begin_array(json, "bytes");
-    for (size_t i = 0; i < length; i++)
-        json_writer_integer(json, NULL, (unsigned char)bytes[i]);
+    for (size_t i = 0; i < token.length; i++)
+        json_writer_integer(json, NULL, (unsigned char)token.bytes[i]);
     json_writer_end_array(json);
 }
 
@@ -100,6 +114,15 @@ static void write_chat_logprobs(struct json_writer *json, const struct http_answ
     json_writer_end_object(json);
 }
 
+static void write_decoded(struct json_writer *json, const struct http_answer *answer, int32_t id) {
+    size_t length;
+    const char *bytes = generation_service_token_bytes(answer->service, id, &length);
+    if (generation_service_has_text(answer->service))
+        json_writer_string(json, "decoded_token", bytes, length);
+    else
+        json_writer_null(json, "decoded_token");
+}
+
 /* vLLM's: null for the first token, then {"id": {"logprob", "rank", "decoded_token"}, ...}. */
 static void write_prompt_logprobs(struct json_writer *json, const struct http_answer *answer,
                                   const struct generation_start *prompt) {
@@ -121,7 +144,7 @@ static void write_prompt_logprobs(struct json_writer *json, const struct http_an
             json_writer_number(json, "logprob",
                                k < 0 ? (double)logprob->logprob : logprob->top[k].logprob);
             json_writer_integer(json, "rank", k < 0 ? logprob->rank : k + 1);
-            write_token(json, answer, "decoded_token", id);
+            write_decoded(json, answer, id);
             json_writer_end_object(json);
         }
         json_writer_end_object(json);
@@ -188,6 +211,11 @@ static void write_choice(struct json_writer *json, const struct http_answer *ans
     else
         write_parallel_logprobs(json, answer, choice);
     write_end(json, choice->end);
+    if (answer->has_ids)
+        json_writer_integers(json, "token_ids", choice->ids, choice->id_count);
+    if (choice->prompt_ids != NULL && !answer->is_chat)
+        json_writer_integers(json, "prompt_token_ids", choice->prompt_ids->ids,
+                             choice->prompt_ids->count);
     if (choice->prompt != NULL && choice->prompt->prompt_logprobs != NULL)
         write_prompt_logprobs(json, answer, choice->prompt);
     json_writer_end_object(json);
@@ -221,6 +249,9 @@ void http_answer_write(FILE *out, const struct http_answer *answer, struct http_
     for (int32_t i = 0; i < choice_count; i++)
         write_choice(&json, answer, &choices[i]);
     json_writer_end_array(&json);
+    const struct token_list *prompt = choice_count > 0 ? choices[0].prompt_ids : NULL;
+    if (answer->is_chat && prompt != NULL)
+        json_writer_integers(&json, "prompt_token_ids", prompt->ids, prompt->count);
     if (usage != NULL)
         write_usage(&json, usage);
     json_writer_end_object(&json);
@@ -230,10 +261,11 @@ void http_answer_write(FILE *out, const struct http_answer *answer, struct http_
 
 int32_t http_answer_code(enum generation_error error) {
     static const int32_t codes[] = {
-        [GENERATION_ERROR_NONE] = 200,      [GENERATION_ERROR_INVALID] = 400,
-        [GENERATION_ERROR_NOT_FOUND] = 404, [GENERATION_ERROR_UNSUPPORTED] = 501,
-        [GENERATION_ERROR_FULL] = 429,      [GENERATION_ERROR_UNAVAILABLE] = 503,
-        [GENERATION_ERROR_DEADLINE] = 504,  [GENERATION_ERROR_INTERNAL] = 500,
+        [GENERATION_ERROR_NONE] = 200,        [GENERATION_ERROR_INVALID] = 400,
+        [GENERATION_ERROR_NO_TEXT] = 400,     [GENERATION_ERROR_NOT_FOUND] = 404,
+        [GENERATION_ERROR_UNSUPPORTED] = 501, [GENERATION_ERROR_FULL] = 429,
+        [GENERATION_ERROR_UNAVAILABLE] = 503, [GENERATION_ERROR_DEADLINE] = 504,
+        [GENERATION_ERROR_INTERNAL] = 500,
     };
     return codes[error];
 }
@@ -242,6 +274,7 @@ void http_answer_error(FILE *out, enum generation_error error, const char *messa
     static const char *const types[] = {
         [GENERATION_ERROR_NONE] = "none",
         [GENERATION_ERROR_INVALID] = "invalid_request_error",
+        [GENERATION_ERROR_NO_TEXT] = "invalid_request_error",
         [GENERATION_ERROR_NOT_FOUND] = "not_found_error",
         [GENERATION_ERROR_UNSUPPORTED] = "not_implemented_error",
         [GENERATION_ERROR_FULL] = "rate_limit_error",

@@ -10,7 +10,9 @@
 struct http_answer {
     const struct generation_service *service; /* for the bytes of tokens */
     bool is_chat, is_stream;
-    const char *id; /* of the request, without "cmpl-" */
+    bool has_ids;       /* token_ids and prompt_token_ids are wanted */
+    bool tokens_as_ids; /* tokens of logprobs are written token_id:N */
+    const char *id;     /* of the request, without "cmpl-" */
     const char *model;
     int64_t created_s; /* Unix time */
 };
@@ -21,6 +23,9 @@ struct http_choice {
     bool is_first; /* a chat's chunk that tells the role */
     const char *text;
     size_t text_bytes;
+    const int32_t *ids; /* [id_count] of the text, where they are wanted */
+    int64_t id_count;
+    const struct token_list *prompt_ids;       /* told with the choice; or NULL */
     const struct generation_logprob *logprobs; /* [logprob_count]; NULL: not wanted */
     int32_t logprob_count;
     int32_t text_offset; /* characters of the choice before the first of logprobs; moved on */

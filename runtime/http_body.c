@@ -240,6 +240,8 @@ static enum generation_error read_output(const struct reader *reader) {
         return wrong_type(reader, "stream_options", "an object", options);
     const json_t *usage = json_object_get(options, "include_usage");
     body->include_usage = json_is_true(usage);
+    RETURN_IF_REFUSED(read_boolean(reader, "return_token_ids", &body->return_token_ids));
+    RETURN_IF_REFUSED(read_boolean(reader, "return_tokens_as_token_ids", &body->tokens_as_ids));
     RETURN_IF_REFUSED(read_boolean(reader, "echo", &body->request.echo));
     RETURN_IF_REFUSED(read_boolean(reader, "skip_special_tokens", &skip_special));
     RETURN_IF_REFUSED(read_boolean(reader, "add_special_tokens", &add_special));

@@ -20,6 +20,8 @@ struct http_prompt {
 struct http_body {
     bool is_chat;
     bool stream, include_usage;
+    bool return_token_ids;             /* ids of prompt and answer beside the text */
+    bool tokens_as_ids;                /* tokens of logprobs are written token_id:N */
     int32_t prompt_count;              /* 1 for a chat */
     struct http_prompt *prompts;       /* [prompt_count] */
     struct generation_request request; /* all but the prompt; points into this structure's memory */

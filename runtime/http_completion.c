@@ -18,11 +18,12 @@
 /* One choice of a whole answer, or where a stream has got to. */
 struct kept_choice {
     struct text_buffer text;
+    struct token_list ids;               /* where they are wanted */
     struct generation_logprob *logprobs; /* [logprob_count] */
     struct sampler_logprob *tops;        /* [logprob_count * tops a token] */
     int32_t logprob_count, logprob_capacity;
     int32_t text_offset;
-    bool has_begun;
+    bool has_prompt; /* the prompt's ids were told with it */
     struct generation_end_of_choice end;
     char *matched_stop;
 };
@@ -32,6 +33,7 @@ struct prompt_call {
     struct completion *completion;
     int32_t number;
     struct generation_call *call; /* NULL: done, or never begun */
+    struct token_list prompt;     /* where ids are wanted */
 };
 
 struct completion {
@@ -55,10 +57,13 @@ static void destroy_completion(struct completion *completion) {
     for (int32_t i = 0; completion->choices != NULL && i < completion->prompt_count * completion->n;
          i++) {
         text_buffer_deinit(&completion->choices[i].text);
+        token_list_deinit(&completion->choices[i].ids);
         free(completion->choices[i].logprobs);
         free(completion->choices[i].tops);
         free(completion->choices[i].matched_stop);
     }
+    for (int32_t i = 0; completion->calls != NULL && i < completion->prompt_count; i++)
+        token_list_deinit(&completion->calls[i].prompt);
     free(completion->choices);
     free(completion->calls);
     free(completion);
@@ -161,11 +166,28 @@ static bool keep_logprobs(struct kept_choice *kept, int32_t tops,
     return true;
 }
 
+static bool keep_ids(struct token_list *kept, const int32_t *ids, int32_t count) {
+    enum status status = token_list_reserve(kept, count);
+    for (int32_t i = 0; i < count && status == STATUS_OK; i++)
+        status = token_list_append(kept, ids[i]);
+    return status == STATUS_OK;
+}
+
 static bool keep_delta(struct completion *completion, struct kept_choice *kept,
                        const struct generation_delta *delta) {
     if (text_buffer_append(&kept->text, delta->text, delta->text_bytes) != STATUS_OK)
         return false;
+    if (completion->answer.has_ids && !keep_ids(&kept->ids, delta->ids, delta->id_count))
+        return false;
     return delta->logprobs == NULL || keep_logprobs(kept, completion->tops, delta);
+}
+
+/* The prompt's ids go with the first that is said of a choice. */
+static void tell_prompt(const struct prompt_call *call, struct kept_choice *kept,
+                        struct http_choice *choice) {
+    if (call->completion->answer.has_ids && !kept->has_prompt)
+        choice->prompt_ids = &call->prompt;
+    kept->has_prompt = true;
 }
 
 static void reply_whole(struct completion *completion) {
@@ -184,9 +206,12 @@ static void reply_whole(struct completion *completion) {
         choices[i] = (struct http_choice){.index = i,
                                           .text = kept->text.length > 0 ? kept->text.data : "",
                                           .text_bytes = kept->text.length,
+                                          .ids = kept->ids.ids,
+                                          .id_count = kept->ids.count,
                                           .logprobs = kept->logprobs,
                                           .logprob_count = kept->logprob_count,
                                           .end = &kept->end};
+        tell_prompt(&completion->calls[i / completion->n], kept, &choices[i]);
     }
     http_answer_write(text.file, &completion->answer, choices, count, &completion->usage);
     fputc('\n', text.file);
@@ -206,6 +231,11 @@ static void see_start(void *context, const struct generation_start *start) {
     struct completion *completion = call->completion;
     completion->usage.prompt_tokens += start->prompt_tokens;
     completion->usage.cached_tokens += start->cached_tokens;
+    if (completion->answer.has_ids &&
+        !keep_ids(&call->prompt, start->prompt, start->prompt_tokens)) {
+        fail_for_memory(completion);
+        return;
+    }
     if (!completion->answer.is_stream)
         return;
     if (!completion->has_begun) {
@@ -218,7 +248,7 @@ static void see_start(void *context, const struct generation_start *start) {
     for (int32_t i = 0; i < completion->n && written;
          i++) { /* a chat's first event tells the role */
         struct http_choice first = {.is_first = true, .text = "", .prompt = start};
-        choice_of(call, i, &first.index);
+        tell_prompt(call, choice_of(call, i, &first.index), &first);
         written = write_event(completion, &first, NULL);
     }
     if (!written)
@@ -235,14 +265,18 @@ static void see_delta(void *context, const struct generation_delta *delta) {
             fail_for_memory(completion);
         return;
     }
-    if (delta->text_bytes == 0 && delta->logprobs == NULL)
+    bool has_ids = completion->answer.has_ids && delta->id_count > 0;
+    if (delta->text_bytes == 0 && delta->logprobs == NULL && !has_ids)
         return;
     struct http_choice news = {.index = number,
                                .text = delta->text,
                                .text_bytes = delta->text_bytes,
+                               .ids = delta->ids,
+                               .id_count = delta->id_count,
                                .logprobs = delta->logprobs,
                                .logprob_count = delta->logprobs != NULL ? delta->id_count : 0,
                                .text_offset = kept->text_offset};
+    tell_prompt(call, kept, &news);
     bool written = write_event(completion, &news, NULL);
     kept->text_offset = news.text_offset;
     if (!written)
@@ -255,6 +289,7 @@ static void see_end(void *context, const struct generation_end_of_choice *end) {
     struct kept_choice *kept = choice_of(call, end->index, &number);
     if (call->completion->answer.is_stream) {
         struct http_choice last = {.index = number, .text = "", .end = end};
+        tell_prompt(call, kept, &last);
         if (!write_event(call->completion, &last, NULL))
             fail_for_memory(call->completion);
         return;
@@ -306,9 +341,12 @@ static struct completion *create_completion(struct generation_service *service,
         return NULL;
     }
     const struct generation_service_options *options = generation_service_options(service);
+    bool has_text = generation_service_has_text(service); /* ids are all that there is, if not */
     completion->answer = (struct http_answer){.service = service,
                                               .is_chat = body->is_chat,
                                               .is_stream = body->stream,
+                                              .has_ids = body->return_token_ids || !has_text,
+                                              .tokens_as_ids = body->tokens_as_ids || !has_text,
                                               .id = completion->id,
                                               .model = options->limits.model_names[0],
                                               .created_s = (int64_t)time(NULL)};

@@ -10,11 +10,13 @@ size_t reply_text_scratch_bytes(const struct tokenizer *tokenizer) {
 
 enum status reply_text_init(struct reply_text *reply, const struct reply_text_options *options) {
     RETURN_IF_ERROR(stop_matcher_init(&reply->stop, options->stop, options->stop_count));
+    reply->include_stop = options->include_stop;
+    reply->unsearched = options->min_tokens;
+    if (options->tokenizer == NULL)
+        return STATUS_OK;
     detokenizer_init(&reply->detokenizer, options->tokenizer, !options->keep_special);
     if (options->follows_prompt)
         detokenizer_follow(&reply->detokenizer);
-    reply->include_stop = options->include_stop;
-    reply->unsearched = options->min_tokens;
     return STATUS_OK;
 }
 

@@ -7,8 +7,8 @@
 #include "runtime/stop_matcher.h"
 
 struct reply_text_options {
-    const struct tokenizer *tokenizer;
-    const char *const *stop; /* [stop_count], checked, borrowed until deinit */
+    const struct tokenizer *tokenizer; /* NULL: nothing will be pushed */
+    const char *const *stop;           /* [stop_count], checked, borrowed until deinit */
     int32_t stop_count;
     int32_t min_tokens;  /* stop strings are not looked for in the text of the first so many */
     bool include_stop;   /* the stop string ends the text instead of being left out */

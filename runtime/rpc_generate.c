@@ -31,6 +31,8 @@ enum rpc_code rpc_generate_code(enum generation_error error) {
         return RPC_OK;
     case GENERATION_ERROR_INVALID:
         return RPC_INVALID_ARGUMENT;
+    case GENERATION_ERROR_NO_TEXT:
+        return RPC_FAILED_PRECONDITION;
     case GENERATION_ERROR_NOT_FOUND:
         return RPC_NOT_FOUND;
     case GENERATION_ERROR_UNSUPPORTED:

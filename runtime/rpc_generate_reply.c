@@ -168,6 +168,8 @@ enum status rpc_generate_reply_init(struct rpc_generate_reply *reply,
         reply->echo = wire->output->echo;
         reply->timings = wire->output->timings;
     }
+    if (!generation_service_has_text(service))
+        reply->token_ids = true; /* else the answer would be nothing at all */
     if (streams)
         return STATUS_OK;
     reply->choices = calloc((size_t)reply->n, sizeof *reply->choices);

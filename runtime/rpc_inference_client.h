@@ -17,7 +17,7 @@ struct rpc_inference_client_chunk {
     int32_t index;
     const char *text; /* UTF-8 */
     size_t text_bytes;
-    const uint32_t *ids; /* [id_count], when wanted */
+    const uint32_t *ids; /* [id_count], when wanted or the server has no text */
     size_t id_count;
     const float *logprobs; /* [logprob_count], when wanted */
     size_t logprob_count;
