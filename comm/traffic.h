@@ -24,7 +24,7 @@ enum traffic_kind {
 enum traffic_distance { TRAFFIC_SELF, TRAFFIC_NODE, TRAFFIC_REMOTE, TRAFFIC_DISTANCE_COUNT };
 
 struct traffic_cell {
-    int64_t bytes; /* handed to the transport; its own head of 32 bytes a message is not in it */
+    int64_t bytes; /* handed to the transport */
     int64_t messages;
 };
 

@@ -30,10 +30,6 @@ enum status transport_reserve(struct transport *transport, int64_t message_bytes
     return transport->ops->reserve(transport, message_bytes);
 }
 
-int64_t transport_buffer_bytes(const struct transport *transport) {
-    return 2 * (int64_t)(transport->size - 1) * (TRANSPORT_STAGED_BYTES + TRANSPORT_HEAD_BYTES);
-}
-
 enum status transport_garbled(const struct transport *transport,
                               const struct transport_scope *scope, int32_t peer, int64_t bytes) {
     LOG_ERROR("rank %d on %s: expected a well-formed %s message of step %lld, layer %d, got %lld "

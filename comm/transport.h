@@ -17,9 +17,7 @@
 
 #define TRANSPORT_RANKS_MAX 1024
 #define TRANSPORT_AWAIT_TIMEOUTS 2
-#define TRANSPORT_HEAD_BYTES 64 /* room for an implementation's own head before a message */
-#define TRANSPORT_STAGED_BYTES                                                                     \
-    (16 << 10) /* longer messages travel from and into their own memory */
+#define TRANSPORT_MESSAGE_BYTES_LEAST (16 << 10) /* may be sent without transport_reserve */
 
 /* What is going on, for the message of a deadline and for the accounts. */
 struct transport_scope {
@@ -79,14 +77,10 @@ enum status transport_exchange(struct transport *transport, const struct transpo
                                const struct transport_send *sends, int32_t send_count,
                                struct transport_receive *receives, int32_t receive_count);
 
-/* Prepares for messages of up to `message_bytes` to and from every peer: at start, outside the
- * steps, so that no step takes memory. A longer message, sent or expected, is STATUS_INTERNAL
- * afterwards (16 KiB are always prepared for). STATUS_LIMIT (logged) for more than MPI can count,
- * STATUS_NO_MEMORY (logged). Local. */
+/* Announces messages of up to `message_bytes` to and from every peer, at start: a longer one, sent
+ * or expected, is STATUS_INTERNAL afterwards (TRANSPORT_MESSAGE_BYTES_LEAST may always be).
+ * STATUS_LIMIT (logged) for more than MPI can count. Local. */
 enum status transport_reserve(struct transport *transport, int64_t message_bytes);
-
-/* What the transport's own buffers take, for the memory plan. Local. */
-int64_t transport_buffer_bytes(const struct transport *transport);
 
 /* Logs that a peer's message is not what this scope needs and returns STATUS_PEER. Local. */
 enum status transport_garbled(const struct transport *transport,

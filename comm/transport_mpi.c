@@ -1,9 +1,9 @@
-/* The MPI transport: nonblocking point-to-point with a deadline. With rank_group.c the only file
- * that knows MPI.
+/* The MPI transport: nonblocking point-to-point with a deadline, from the sender's memory into the
+ * receiver's. With rank_group.c the only file that knows MPI.
  *
- * Every message starts with a small head (step, layer, kind, length) that is checked on arrival:
- * ranks that do not do the same thing at the same time are told so, instead of adding up the wrong
- * rows. Between two ranks MPI keeps messages in order, so one tag is enough. */
+ * What a message is (step, layer, kind) is its tag, and is checked on arrival: ranks that do not do
+ * the same thing at the same time are told so, instead of adding up the wrong rows. Between two
+ * ranks MPI keeps messages in order, so a receive takes whatever comes next. */
 #define _GNU_SOURCE
 #include "comm/transport_mpi.h"
 
@@ -18,46 +18,27 @@
 #include "kernels/base/check.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
-#include "kernels/base/memory.h"
 
-#define TAG 1
-#define BODY_TAG 3       /* a long payload, behind its head */
-#define SIGN_TAG 2       /* signs of life, see struct wait */
+#define KIND_BITS 4      /* of a tag, lowest first; the step's own lowest bits take the rest */
+#define LAYER_BITS 10    /* layer + 1 */
 #define SPIN_BYTE_NS 1   /* and for each byte that is under way: fragments want to be moved on */
 #define SPIN_NS 200000   /* how long a step's wait polls before it sleeps between polls */
 #define SLEEP_NS 50000   /* between polls of a step's wait */
 #define BUSY_NS 20000000 /* how long after a step the next one is thought to be near */
 #define IDLE_SLEEP_NS 700000 /* between polls while there is nothing to do */
-#define HEAD_MAGIC UINT32_C(0x4d4f4542)
 
-/* What goes before the payload. */
-struct head {
-    uint32_t magic;
-    int32_t layer, kind;
-    int32_t reserved;
-    int64_t step, bytes;
-};
-_Static_assert(sizeof(struct head) <= TRANSPORT_HEAD_BYTES, "room for the head");
-
-/* One message under way. A payload of up to TRANSPORT_STAGED_BYTES travels as one MPI message with
- * its head; a longer one follows it as a message of its own, from the sender's memory straight into
- * the receiver's. */
-struct slot {
-    char *staging;   /* head + payload */
-    bool body_comes; /* receiving: the head was there, the long payload is expected */
-};
+_Static_assert(TRAFFIC_KIND_COUNT <= 1 << KIND_BITS, "room for the kind");
 
 struct transport_mpi {
     struct transport transport;
     MPI_Comm communicator;
-    struct slot sends[TRANSPORT_RANKS_MAX], receives[TRANSPORT_RANKS_MAX]; /* by peer */
-    int64_t message_bytes; /* the longest payload that was announced by transport_reserve */
-    void *region;          /* all staging */
-    size_t region_bytes;
-    /* Of the exchange in progress: the receives, the sends, the sends' long payloads. */
-    MPI_Request requests[3 * TRANSPORT_RANKS_MAX];
-    MPI_Status statuses[3 * TRANSPORT_RANKS_MAX];
-    int finished[3 * TRANSPORT_RANKS_MAX];
+    MPI_Comm signs;        /* signs of life, see struct wait */
+    int64_t message_bytes; /* the longest that was announced by transport_reserve */
+    int32_t step_mask;     /* how much of the step a tag holds */
+    /* Of the exchange in progress: the receives, then the sends. */
+    MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
+    MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
+    int finished[2 * TRANSPORT_RANKS_MAX];
     bool alive[TRANSPORT_RANKS_MAX]; /* by peer: gave a sign of life during this wait */
 };
 
@@ -67,30 +48,15 @@ static struct transport_mpi *self_of(struct transport *transport) {
 
 static enum status mpi_reserve(struct transport *transport, int64_t message_bytes) {
     struct transport_mpi *mpi = self_of(transport);
-    if (message_bytes > INT_MAX - TRANSPORT_HEAD_BYTES) {
+    if (message_bytes > INT_MAX) {
         LOG_ERROR(
             "transport: expected messages of at most %d bytes (what MPI can count), got %lld: "
             "take a smaller --max-num-batched-tokens",
-            INT_MAX - TRANSPORT_HEAD_BYTES, (long long)message_bytes);
+            INT_MAX, (long long)message_bytes);
         return STATUS_LIMIT;
     }
     if (message_bytes > mpi->message_bytes)
         mpi->message_bytes = message_bytes;
-    return STATUS_OK;
-}
-
-static enum status take_staging(struct transport_mpi *mpi) {
-    mpi->region_bytes = (size_t)transport_buffer_bytes(&mpi->transport);
-    RETURN_IF_ERROR(memory_acquire("message buffers", mpi->region_bytes, &mpi->region));
-    size_t stride = TRANSPORT_STAGED_BYTES + TRANSPORT_HEAD_BYTES;
-    char *next = mpi->region;
-    for (int32_t peer = 0; peer < mpi->transport.size; peer++) {
-        if (peer == mpi->transport.rank)
-            continue;
-        mpi->sends[peer].staging = next;
-        mpi->receives[peer].staging = next + stride;
-        next += 2 * stride;
-    }
     return STATUS_OK;
 }
 
@@ -118,94 +84,56 @@ static enum status mpi_failed(const struct transport_mpi *mpi, const struct tran
     return STATUS_PEER;
 }
 
-static int64_t staged_bytes(int64_t bytes) {
-    return (int64_t)sizeof(struct head) +
-           (bytes < TRANSPORT_STAGED_BYTES ? bytes : TRANSPORT_STAGED_BYTES);
-}
-
-static enum status post_send(struct transport_mpi *mpi, const struct transport_scope *scope,
-                             const struct transport_send *send, MPI_Request *request,
-                             MPI_Request *body) {
-    char *staging = mpi->sends[send->peer].staging;
-    bool is_long = send->bytes > TRANSPORT_STAGED_BYTES;
-    int64_t staged = is_long ? 0 : send->bytes;
-    RETURN_IF_ERROR(check_room(mpi, scope, send->bytes));
-    struct head head = {.magic = HEAD_MAGIC,
-                        .layer = scope->layer,
-                        .kind = (int32_t)scope->kind,
-                        .step = scope->step,
-                        .bytes = send->bytes};
-    memcpy(staging, &head, sizeof head);
-    if (staged > 0)
-        memcpy(staging + sizeof head, send->data, (size_t)staged);
-    int code = MPI_Isend(staging, (int)(staged + (int64_t)sizeof head), MPI_BYTE, send->peer, TAG,
-                         mpi->communicator, request);
-    if (code == MPI_SUCCESS && is_long)
-        code = MPI_Isend(send->data, (int)send->bytes, MPI_BYTE, send->peer, BODY_TAG,
-                         mpi->communicator, body);
-    return code == MPI_SUCCESS ? STATUS_OK : mpi_failed(mpi, scope, send->peer, code);
+static int tag_of(const struct transport_mpi *mpi, const struct transport_scope *scope) {
+    ASSERT(scope->layer >= -1 && scope->layer + 1 < 1 << LAYER_BITS);
+    int32_t step = (int32_t)(scope->step & mpi->step_mask);
+    return (int)(((step << LAYER_BITS | (scope->layer + 1)) << KIND_BITS) | (int32_t)scope->kind);
 }
 
 static enum status post(struct transport_mpi *mpi, const struct transport_scope *scope,
                         const struct transport_send *sends, int32_t send_count,
                         const struct transport_receive *receives, int32_t receive_count) {
     for (int32_t i = 0; i < receive_count; i++) {
-        struct slot *slot = &mpi->receives[receives[i].peer];
         RETURN_IF_ERROR(check_room(mpi, scope, receives[i].capacity));
-        slot->body_comes = false;
-        int code = MPI_Irecv(slot->staging, (int)staged_bytes(receives[i].capacity), MPI_BYTE,
-                             receives[i].peer, TAG, mpi->communicator, &mpi->requests[i]);
+        int code = MPI_Irecv(receives[i].buffer, (int)receives[i].capacity, MPI_BYTE,
+                             receives[i].peer, MPI_ANY_TAG, mpi->communicator, &mpi->requests[i]);
         if (code != MPI_SUCCESS)
             return mpi_failed(mpi, scope, receives[i].peer, code);
     }
     for (int32_t i = 0; i < send_count; i++) {
-        MPI_Request *request = &mpi->requests[receive_count + i], *body = request + send_count;
-        *body = MPI_REQUEST_NULL;
-        RETURN_IF_ERROR(post_send(mpi, scope, &sends[i], request, body));
+        RETURN_IF_ERROR(check_room(mpi, scope, sends[i].bytes));
+        int code =
+            MPI_Isend(sends[i].data, (int)sends[i].bytes, MPI_BYTE, sends[i].peer,
+                      tag_of(mpi, scope), mpi->communicator, &mpi->requests[receive_count + i]);
+        if (code != MPI_SUCCESS)
+            return mpi_failed(mpi, scope, sends[i].peer, code);
     }
     return STATUS_OK;
 }
 
-static enum status check_head(const struct transport_mpi *mpi, const struct transport_scope *scope,
-                              int32_t peer, const struct head *head, int64_t received) {
-    if (head->magic == HEAD_MAGIC && head->step == scope->step && head->layer == scope->layer &&
-        head->kind == (int32_t)scope->kind && head->bytes == received)
-        return STATUS_OK;
-    bool known = head->kind >= 0 && head->kind < TRAFFIC_KIND_COUNT;
-    LOG_ERROR("rank %d on %s: expected %s of step %lld, layer %d, got %s of step %lld, layer %d "
-              "(%lld bytes): the ranks do not do the same thing",
-              peer, mpi->transport.host_of[peer], traffic_kind_name(scope->kind),
-              (long long)scope->step, scope->layer,
-              known ? traffic_kind_name((enum traffic_kind)head->kind) : "garbage",
-              (long long)head->step, head->layer, (long long)received);
-    return STATUS_PEER;
+/* The step of a message, given that it is not far from ours. */
+static int64_t step_of(const struct transport_mpi *mpi, int64_t near, int tag) {
+    int64_t steps = (int64_t)mpi->step_mask + 1;
+    int64_t ahead = ((tag >> (LAYER_BITS + KIND_BITS)) - near) & mpi->step_mask;
+    return near + (ahead > mpi->step_mask / 2 ? ahead - steps : ahead);
 }
 
-/* What came for a receive: all of it, or the head; then *request becomes that of the payload. */
-static enum status take(struct transport_mpi *mpi, const struct transport_scope *scope,
-                        struct transport_receive *receive, const MPI_Status *status,
-                        MPI_Request *request) {
-    int count;
+static enum status take(const struct transport_mpi *mpi, const struct transport_scope *scope,
+                        struct transport_receive *receive, const MPI_Status *status) {
+    int count, tag = status->MPI_TAG;
     MPI_Get_count(status, MPI_BYTE, &count);
-    struct slot *slot = &mpi->receives[receive->peer];
-    int64_t bytes = (int64_t)count - (slot->body_comes ? 0 : (int64_t)sizeof(struct head));
-    struct head head = {0};
-    if (bytes >= 0)
-        memcpy(&head, slot->staging, sizeof head);
-    if (!slot->body_comes && bytes == 0 && head.bytes > TRANSPORT_STAGED_BYTES)
-        bytes = head.bytes;
-    RETURN_IF_ERROR(check_head(mpi, scope, receive->peer, &head, bytes));
-    if (!slot->body_comes && bytes > TRANSPORT_STAGED_BYTES) {
-        /* Too long a one is MPI's to refuse: then the sender, too, is through with it. */
-        slot->body_comes = true;
-        int code = MPI_Irecv(receive->buffer, (int)receive->capacity, MPI_BYTE, receive->peer,
-                             BODY_TAG, mpi->communicator, request);
-        return code == MPI_SUCCESS ? STATUS_OK : mpi_failed(mpi, scope, receive->peer, code);
-    }
-    if (!slot->body_comes && bytes > 0)
-        memcpy(receive->buffer, slot->staging + sizeof head, (size_t)bytes);
-    receive->bytes = bytes;
-    return STATUS_OK;
+    receive->bytes = count;
+    if (tag == tag_of(mpi, scope))
+        return STATUS_OK;
+    int kind = tag & ((1 << KIND_BITS) - 1);
+    LOG_ERROR("rank %d on %s: expected %s of step %lld, layer %d, got %s of step %lld, layer %d "
+              "(%d bytes): the ranks do not do the same thing",
+              receive->peer, mpi->transport.host_of[receive->peer], traffic_kind_name(scope->kind),
+              (long long)scope->step, scope->layer,
+              kind < TRAFFIC_KIND_COUNT ? traffic_kind_name((enum traffic_kind)kind) : "garbage",
+              (long long)step_of(mpi, scope->step, tag),
+              (tag >> KIND_BITS & ((1 << LAYER_BITS) - 1)) - 1, count);
+    return STATUS_PEER;
 }
 
 /* An exchange in progress. A rank that waits long may wait for one that waits itself, and only the
@@ -218,13 +146,13 @@ struct wait {
     struct transport_receive *receives;
     int32_t send_count, receive_count;
     int64_t start_ns, timeout_ns;
-    int64_t long_bytes; /* sent and received in messages of their own */
-    bool idle;          /* nothing may come for long */
+    int64_t bytes; /* to send */
+    bool idle;     /* nothing may come for long */
     enum { WAIT_SHORT, WAIT_LONG, WAIT_SIGNED, WAIT_EXTENDED } phase;
 };
 
 static int32_t request_count(const struct wait *wait) {
-    return wait->receive_count + 2 * wait->send_count;
+    return wait->receive_count + wait->send_count;
 }
 
 static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
@@ -234,9 +162,8 @@ static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
 static int32_t peer_of(const struct wait *wait, int32_t request) {
     if (request < wait->receive_count)
         return wait->receives[request].peer;
-    int32_t send = request - wait->receive_count;
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are as many sends as counted
-    return wait->sends[send < wait->send_count ? send : send - wait->send_count].peer;
+    return wait->sends[request - wait->receive_count].peer;
 }
 
 /* Whether a request before this one names the same peer. */
@@ -268,11 +195,8 @@ static void report_deadline(const struct transport_mpi *mpi, const struct wait *
 static void take_signs(struct transport_mpi *mpi) {
     int there = 1;
     MPI_Status status;
-    while (MPI_Iprobe(MPI_ANY_SOURCE, SIGN_TAG, mpi->communicator, &there, &status) ==
-               MPI_SUCCESS &&
-           there) {
-        MPI_Recv(NULL, 0, MPI_BYTE, status.MPI_SOURCE, SIGN_TAG, mpi->communicator,
-                 MPI_STATUS_IGNORE);
+    while (MPI_Iprobe(MPI_ANY_SOURCE, 0, mpi->signs, &there, &status) == MPI_SUCCESS && there) {
+        MPI_Recv(NULL, 0, MPI_BYTE, status.MPI_SOURCE, 0, mpi->signs, MPI_STATUS_IGNORE);
         mpi->alive[status.MPI_SOURCE] = true;
     }
 }
@@ -280,8 +204,8 @@ static void take_signs(struct transport_mpi *mpi) {
 static void give_signs(struct transport_mpi *mpi) {
     for (int32_t peer = 0; peer < mpi->transport.size; peer++) {
         MPI_Request request;
-        if (peer != mpi->transport.rank && MPI_Isend(NULL, 0, MPI_BYTE, peer, SIGN_TAG,
-                                                     mpi->communicator, &request) == MPI_SUCCESS)
+        if (peer != mpi->transport.rank &&
+            MPI_Isend(NULL, 0, MPI_BYTE, peer, 0, mpi->signs, &request) == MPI_SUCCESS)
             MPI_Request_free(&request); /* nothing in it to keep */
     }
 }
@@ -318,7 +242,7 @@ static enum status check_deadline(struct transport_mpi *mpi, struct wait *wait, 
 
 /* quiet_ns: how long nothing has come or gone. Returns whether it slept. */
 static bool pause_between_polls(const struct wait *wait, int64_t quiet_ns) {
-    if (quiet_ns < SPIN_NS + SPIN_BYTE_NS * wait->long_bytes) {
+    if (quiet_ns < SPIN_NS + SPIN_BYTE_NS * wait->bytes) {
         sched_yield(); /* ranks share cores */
         return false;
     }
@@ -341,9 +265,9 @@ static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *
     return code;
 }
 
-/* One look at all requests; *events: how many are through, heads of long payloads too. */
+/* One look at all requests; *events: how many are through. */
 static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool slept,
-                             int32_t *left, int32_t *events) {
+                             int32_t *events) {
     int through;
     int code = test_some(mpi, request_count(wait), slept, &through);
     if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
@@ -354,24 +278,18 @@ static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool 
         if (code == MPI_ERR_IN_STATUS && mpi->statuses[i].MPI_ERROR != MPI_SUCCESS)
             return mpi_failed(mpi, wait->scope, peer_of(wait, at), mpi->statuses[i].MPI_ERROR);
         if (at < wait->receive_count)
-            RETURN_IF_ERROR(
-                take(mpi, wait->scope, &wait->receives[at], &mpi->statuses[i], &mpi->requests[at]));
-        if (is_missing(mpi, at))
-            wait->long_bytes += wait->receives[at].capacity;
-        else
-            (*left)--;
+            RETURN_IF_ERROR(take(mpi, wait->scope, &wait->receives[at], &mpi->statuses[i]));
     }
     return STATUS_OK;
 }
 
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
-    int32_t left = wait->receive_count, events = 0;
+    int32_t left = request_count(wait), events = 0;
     int64_t first = 0, quiet_since = wait->start_ns;
     bool slept = false;
-    for (int32_t i = wait->receive_count; i < request_count(wait); i++)
-        left += is_missing(mpi, i) ? 1 : 0;
     while (left > 0) {
-        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &left, &events));
+        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &events));
+        left -= events;
         if (events == 0) {
             int64_t now = clock_now_ns();
             RETURN_IF_ERROR(check_deadline(mpi, wait, now - wait->start_ns));
@@ -402,7 +320,7 @@ static enum status mpi_exchange(struct transport *transport, const struct transp
                         .start_ns = clock_now_ns(),
                         .timeout_ns = (int64_t)transport->timeout_ms * 1000000};
     for (int32_t i = 0; i < send_count; i++)
-        wait.long_bytes += sends[i].bytes > TRANSPORT_STAGED_BYTES ? sends[i].bytes : 0;
+        wait.bytes += sends[i].bytes;
     RETURN_IF_ERROR(post(mpi, scope, sends, send_count, receives, receive_count));
     return wait_all(mpi, &wait);
 }
@@ -423,8 +341,8 @@ static enum status mpi_await(struct transport *transport, const struct transport
 
 static void mpi_destroy(struct transport *transport) {
     struct transport_mpi *mpi = self_of(transport);
-    memory_release(mpi->region, mpi->region_bytes);
     MPI_Comm_free(&mpi->communicator);
+    MPI_Comm_free(&mpi->signs);
     free(mpi);
 }
 
@@ -434,6 +352,16 @@ static const struct transport_ops transport_mpi_ops = {.name = "mpi",
                                                        .reserve = mpi_reserve,
                                                        .destroy = mpi_destroy};
 
+/* MPI allows tags of 15 bits at least, Open MPI of 31. */
+static int32_t step_mask(MPI_Comm communicator) {
+    void *value;
+    int there, bits = 15;
+    MPI_Comm_get_attr(communicator, MPI_TAG_UB, &value, &there);
+    while (there && bits < 31 && *(const int *)value >= (int)((INT64_C(1) << (bits + 1)) - 1))
+        bits++;
+    return (1 << (bits - KIND_BITS - LAYER_BITS)) - 1;
+}
+
 enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[64],
                                  int32_t timeout_ms, struct transport **transport) {
     struct transport_mpi *mpi = calloc(1, sizeof *mpi);
@@ -442,6 +370,7 @@ enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[6
         return STATUS_NO_MEMORY;
     }
     int rank, size;
+    MPI_Comm_dup(MPI_COMM_WORLD, &mpi->signs);
     MPI_Comm_dup(MPI_COMM_WORLD, &mpi->communicator);
     MPI_Comm_set_errhandler(mpi->communicator,
                             MPI_ERRORS_RETURN); /* errors are told in our words */
@@ -453,7 +382,8 @@ enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[6
                                         .timeout_ms = timeout_ms,
                                         .node_of = node_of,
                                         .host_of = host_of};
-    *transport = &mpi->transport; /* also on failure: rank_group_finish gives it back */
-    mpi->message_bytes = TRANSPORT_STAGED_BYTES;
-    return take_staging(mpi);
+    mpi->step_mask = step_mask(mpi->communicator);
+    mpi->message_bytes = TRANSPORT_MESSAGE_BYTES_LEAST;
+    *transport = &mpi->transport;
+    return STATUS_OK;
 }

@@ -124,7 +124,6 @@ void memory_plan_print(FILE *out, const struct model_memory *memory, int64_t pos
     print_kind(out, "norms, biases", weights->norms);
     print_kind(out, "KV cache", memory->kv_bytes);
     print_kind(out, "activations", memory->workspace_bytes);
-    print_kind(out, "messages", memory->message_bytes);
     print_kind(out, "step buffers", memory->step_bytes);
     fprintf(out, "  %-16s %12s of %s available; the KV cache holds %" PRId64 " tokens\n", "total",
             memory_plan_format(memory->total, text, sizeof text),
@@ -133,21 +132,18 @@ void memory_plan_print(FILE *out, const struct model_memory *memory, int64_t pos
 
 enum status memory_plan_check(const struct model_memory *memory, int64_t positions,
                               int32_t ranks_here) {
-    char text[32], messages[48] = "", weights[32], kv[32], rest[32], total[32], available_text[32];
+    char weights[32], kv[32], rest[32], total[32], available_text[32];
     int64_t available = memory_plan_available();
     if (available < INT64_MAX)
         available /= ranks_here;
     memory_plan_format(memory->weights.total, weights, sizeof weights);
     memory_plan_format(memory->kv_bytes, kv, sizeof kv);
     memory_plan_format(memory->workspace_bytes + memory->step_bytes, rest, sizeof rest);
-    if (memory->message_bytes > 0)
-        snprintf(messages, sizeof messages, ", messages %s",
-                 memory_plan_format(memory->message_bytes, text, sizeof text));
     memory_plan_format(memory->total, total, sizeof total);
     memory_plan_format(available, available_text, sizeof available_text);
     LOG_INFO("memory plan: weights %s, KV cache %s (%" PRId64
-             " tokens), activations and step buffers %s%s; total %s of %s available",
-             weights, kv, positions, rest, messages, total, available_text);
+             " tokens), activations and step buffers %s; total %s of %s available",
+             weights, kv, positions, rest, total, available_text);
     if (memory->total <= available)
         return STATUS_OK;
     LOG_ERROR("memory plan: expected at most %s, got %s: take more ranks, --dtype bfloat16, or a "

@@ -103,10 +103,7 @@ enum status model_describe(struct model *model, const struct model_spec *spec,
                               .workspace_bytes = (int64_t)arena.used,
                               .kv_bytes = (int64_t)kv_cache_block_bytes(&shape, spec->layers) *
                                           (int64_t)limits->kv_blocks};
-    if (transport_of(model) != NULL)
-        memory->message_bytes = transport_buffer_bytes(transport_of(model));
-    memory->total =
-        memory->weights.total + memory->workspace_bytes + memory->kv_bytes + memory->message_bytes;
+    memory->total = memory->weights.total + memory->workspace_bytes + memory->kv_bytes;
     return STATUS_OK;
 }
 
