@@ -37,8 +37,9 @@ struct product {
     const struct weight *weight;
     const char *x;
     int64_t x_row_bytes;
-    const int32_t *offsets, *source; /* as in expert_rows */
-    int64_t steps;                   /* of K */
+    const void *const *x_at; /* as in expert_gate_up_args */
+    const int32_t *offsets;  /* as in expert_rows */
+    int64_t steps;           /* of K */
     int32_t experts, panels;
     int32_t block_rows, run; /* an item: at most this many rows and panels */
     /* Rows `row` .. of the output, columns of `panel`, from `sums` ([rows][micro->panel]). */
@@ -102,10 +103,10 @@ static int32_t wanted_columns(const struct product *product, int32_t panel) {
 /* Where the tile's rows read from. */
 static void point_at_inputs(const struct product *product, const struct cut *cut, int64_t row,
                             struct gemm_tile *tile) {
-    const char *x = product->x + cut->first * STEP_BYTES;
     for (int32_t i = 0; i < tile->rows; i++) {
-        int64_t source = product->source != NULL ? product->source[row + i] : row + i;
-        tile->x[i] = x + source * product->x_row_bytes;
+        const char *x = product->x_at != NULL ? product->x_at[row + i]
+                                              : product->x + (row + i) * product->x_row_bytes;
+        tile->x[i] = x + cut->first * STEP_BYTES;
     }
 }
 
@@ -328,7 +329,7 @@ void cpu_gemm_gemm(const struct kernels *kernels, const struct gemm_args *args) 
     product.weight = args->weight;
     product.x = args->x;
     product.offsets = offsets;
-    product.source = NULL;
+    product.x_at = NULL;
     product.experts = 1;
     product.finish = finish_gemm;
     product.args = args;
@@ -345,7 +346,7 @@ void cpu_gemm_expert_gate_up(const struct kernels *kernels,
     product.weight = args->weight;
     product.x = args->x;
     product.offsets = args->rows.offsets;
-    product.source = args->rows.source;
+    product.x_at = args->x_at;
     product.experts = args->rows.experts;
     product.finish = finish_gate_up;
     product.args = args;
@@ -355,14 +356,14 @@ void cpu_gemm_expert_gate_up(const struct kernels *kernels,
 }
 
 void cpu_gemm_expert_down(const struct kernels *kernels, const struct expert_down_args *args) {
-    ASSERT(args->weight->form == WEIGHT_PLAIN && args->rows.source == NULL);
+    ASSERT(args->weight->form == WEIGHT_PLAIN);
     ASSERT(args->y_dtype == DTYPE_F32 || args->y_dtype == DTYPE_BF16);
     struct product product;
     product.kernels = kernels;
     product.weight = args->weight;
     product.x = args->h;
     product.offsets = args->rows.offsets;
-    product.source = NULL;
+    product.x_at = NULL;
     product.experts = args->rows.experts;
     product.finish = finish_down;
     product.args = args;

@@ -123,15 +123,15 @@ struct gemm_args {
 struct expert_rows {
     int32_t experts;
     const int32_t *offsets; /* [experts + 1] */
-    const int32_t *source;  /* [offsets[experts]]: which input row feeds each row; NULL: row r reads
-                               input row r */
 };
 
 /* h = silu(x Wgate^T) * (x Wup^T). W: form WEIGHT_GATED, groups = experts. x and h have W's dtype.
  * A dense MLP is one expert. */
 struct expert_gate_up_args {
     struct expert_rows rows;
-    const void *x; /* act rows [*][W->columns] */
+    const void *x;           /* act rows [offsets[experts]][W->columns] */
+    const void *const *x_at; /* instead of x, [offsets[experts]]: each row's act row, wherever it
+                              * stands (aligned to 4 bytes); NULL: not */
     const struct weight *weight;
     void *h; /* act rows [offsets[experts]][W->rows] */
 };
@@ -139,8 +139,8 @@ struct expert_gate_up_args {
 /* y = h W^T, rounded to y_dtype (the wire type). W: form WEIGHT_PLAIN, groups = experts. h has W's
  * dtype. */
 struct expert_down_args {
-    struct expert_rows rows; /* source must be NULL */
-    const void *h;           /* act rows [offsets[experts]][W->columns] */
+    struct expert_rows rows;
+    const void *h; /* act rows [offsets[experts]][W->columns] */
     const struct weight *weight;
     void *y; /* dense [offsets[experts]][W->rows] of y_dtype */
     enum dtype y_dtype;

@@ -59,13 +59,14 @@ static void gate_up_row(void *context, int32_t row, int32_t thread) {
     const struct expert_gate_up_args *args = context;
     const struct weight *weight = args->weight;
     int32_t expert = expert_of(&args->rows, row);
-    int32_t source = args->rows.source != NULL ? args->rows.source[row] : row;
+    const void *x = args->x_at != NULL ? args->x_at[row] : args->x;
+    int32_t x_row = args->x_at != NULL ? 0 : row;
     int64_t stride = activation_stride(weight->rows);
     for (int32_t n = 0; n < stride; n++) {
         double h = 0.0;
         if (n < weight->rows) {
-            double gate = dot(weight, expert, WEIGHT_PART_GATE, args->x, source, n);
-            double up = dot(weight, expert, WEIGHT_PART_UP, args->x, source, n);
+            double gate = dot(weight, expert, WEIGHT_PART_GATE, x, x_row, n);
+            double up = dot(weight, expert, WEIGHT_PART_UP, x, x_row, n);
             h = gate / (1.0 + exp(-gate)) * up;
         }
         store(args->h, weight->dtype, row * stride + n, h);
@@ -92,7 +93,6 @@ static void down_row(void *context, int32_t row, int32_t thread) {
 
 void ref_gemm_expert_down(const struct kernels *kernels, const struct expert_down_args *args) {
     ASSERT(args->weight->form == WEIGHT_PLAIN && args->weight->groups == args->rows.experts);
-    ASSERT(args->rows.source == NULL);
     struct expert_down_args copy = *args;
     thread_pool_run(kernels->pool, args->rows.offsets[args->rows.experts], down_row, &copy);
 }

@@ -75,14 +75,13 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
     exchange->home_rank = arena_take(arena, pairs * sizeof(int32_t));
     exchange->home_first = arena_take(arena, (count + 1) * sizeof(int32_t));
     exchange->home_pair = arena_take(arena, pairs * sizeof(int32_t));
-    exchange->x = arena_take(arena, copies * expert_flow_row_stride(exchange));
     exchange->pair_first = arena_take(arena, (count + 1) * sizeof(int32_t));
-    exchange->pair_row = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->pair_x = arena_take(arena, pairs * sizeof(char *));
     exchange->pair_slot = arena_take(arena, pairs * sizeof(int32_t));
     exchange->y_place = arena_take(arena, pairs * sizeof(int32_t));
     exchange->row_of = arena_take(arena, pairs * sizeof(int32_t));
     exchange->offsets = arena_take(arena, ((size_t)limits->slots + 1) * sizeof(int32_t));
-    exchange->source = arena_take(arena, pairs * sizeof(int32_t));
+    exchange->x_at = arena_take(arena, pairs * sizeof(void *));
     exchange->y = arena_take(arena, 2 * pairs * y_row_bytes(exchange));
     if (exchange->nodes.first != NULL)
         list_nodes(ranks->transport, &exchange->nodes);
@@ -150,12 +149,11 @@ static void aim(struct expert_exchange *exchange, int32_t moe_layer, int32_t row
     first[0] = 0;
 }
 
-/* Appends the pairs of one section that are computed here, and the rows that they need. */
-static int take_section(struct expert_exchange *exchange, const struct expert_section *section,
-                        int32_t *rows) {
-    size_t bytes = expert_flow_row_bytes(exchange), stride = expert_flow_row_stride(exchange);
+/* Appends the pairs of one section that are computed here. */
+static int take_section(struct expert_exchange *exchange, const struct expert_section *section) {
+    size_t row_bytes = expert_flow_row_bytes(exchange);
     const int32_t *first_slot = exchange->layer->first_slot;
-    int32_t rank = exchange->ranks->transport->rank, last = -1, seen = 0;
+    int32_t rank = exchange->ranks->transport->rank, seen = 0;
     int32_t first = first_slot[rank], end = first_slot[rank + 1];
     for (int32_t i = 0; i < section->pairs; i++) {
         struct expert_pair pair = expert_message_pair(section, i);
@@ -167,28 +165,19 @@ static int take_section(struct expert_exchange *exchange, const struct expert_se
             continue; /* another rank's, as an all-gather brings them */
         if (exchange->pairs == exchange->pairs_max)
             return -1;
-        if (pair.row != last) {
-            char *to = exchange->x + (size_t)(*rows)++ * stride;
-            memcpy(to, section->row_bytes + (size_t)pair.row * bytes, bytes);
-            memset(to + bytes, 0, stride - bytes);
-        }
-        last = pair.row;
-        exchange->pair_row[exchange->pairs] = *rows - 1;
+        exchange->pair_x[exchange->pairs] = section->row_bytes + (size_t)pair.row * row_bytes;
         exchange->pair_slot[exchange->pairs++] = pair.slot - first;
     }
     return 0;
 }
 
 /* The same for this rank's own rows, which did not travel. */
-static void take_own(struct expert_exchange *exchange, const char *x_act, int32_t *rows) {
-    size_t stride = expert_flow_row_stride(exchange);
-    int32_t self = exchange->ranks->transport->rank, last = -1;
+static void take_own(struct expert_exchange *exchange, const char *x_act) {
+    size_t row_bytes = expert_flow_row_bytes(exchange);
+    int32_t self = exchange->ranks->transport->rank;
     for (int32_t i = exchange->home_first[self]; i < exchange->home_first[self + 1]; i++) {
         int32_t pair = exchange->home_pair[i], row = pair / exchange->limits.top_k;
-        if (row != last)
-            memcpy(exchange->x + (size_t)(*rows)++ * stride, x_act + (size_t)row * stride, stride);
-        last = row;
-        exchange->pair_row[exchange->pairs] = *rows - 1;
+        exchange->pair_x[exchange->pairs] = x_act + (size_t)row * row_bytes;
         exchange->pair_slot[exchange->pairs++] =
             exchange->home_slot[pair] - exchange->layer->first_slot[self];
     }
@@ -197,14 +186,13 @@ static void take_own(struct expert_exchange *exchange, const char *x_act, int32_
 /* What is computed here: by source rank, whatever way it came. */
 static enum status take_sections(struct expert_exchange *exchange,
                                  const struct transport_scope *scope, const char *x_act) {
-    int32_t rows = 0;
     exchange->pairs = 0;
     for (int32_t source = 0; source < size_of(exchange); source++) {
         const struct expert_section *section = &exchange->sections[source];
         exchange->pair_first[source] = exchange->pairs;
         if (source == exchange->ranks->transport->rank)
-            take_own(exchange, x_act, &rows);
-        else if (take_section(exchange, section, &rows) != 0)
+            take_own(exchange, x_act);
+        else if (take_section(exchange, section) != 0)
             return transport_garbled(exchange->ranks->transport, scope, source, section->pairs);
     }
     exchange->pair_first[size_of(exchange)] = exchange->pairs;
@@ -228,7 +216,7 @@ static void sort_pairs(struct expert_exchange *exchange) {
     for (int32_t i = 0; i < pairs; i++) {
         int32_t place = offsets[exchange->pair_slot[i]]++;
         exchange->y_place[place] = i;
-        exchange->source[place] = exchange->pair_row[i];
+        exchange->x_at[place] = exchange->pair_x[i];
     }
     memmove(offsets + 1, offsets, sizeof *offsets * (size_t)slots);
     offsets[0] = 0;

@@ -83,13 +83,15 @@ struct expert_exchange {
     int32_t *home_first; /* [ranks + 1]: first pair of home that each rank computes, in home_pair */
     int32_t *home_pair;  /* [rows * top_k]: pairs of home by rank, then as listed */
 
-    char *x;             /* act rows: tokens to compute here, by source rank, own ones included */
     int32_t *pair_first; /* [ranks + 1]: first pair of each source */
-    int32_t *pair_row, *pair_slot; /* [pairs here]: row in x, local slot; by source, then as the
-                                      source listed them */
-    int32_t *offsets, *source;     /* sorted: expert_rows of the local slots */
-    char *y;          /* outputs, rows [hidden] of wire_dtype: pairs_max computed here, by source as
-                       * listed, then pairs_max computed elsewhere, by rank as listed */
+    const char **pair_x; /* [pairs here]: the pair's act row, in the message that brought it or at
+                            home; by source, then as the source listed them */
+    int32_t *pair_slot;  /* [pairs here]: its local slot, in the same order */
+    int32_t *offsets;    /* sorted: expert_rows of the local slots ... */
+    const void *
+        *x_at; /* [pairs here]: ... and their inputs, where they are until the next dispatch */
+    char *y;   /* outputs, rows [hidden] of wire_dtype: pairs_max computed here, by source as
+                * listed, then pairs_max computed elsewhere, by rank as listed */
     int32_t *y_place; /* [pairs here]: the row of y that each sorted pair becomes */
     int32_t *row_of;  /* [rows * top_k]: after combine, the row of y of each (row, slot) of home */
     int32_t pairs;    /* to compute here */
@@ -110,8 +112,8 @@ enum status expert_exchange_measure_links(struct expert_exchange *exchange);
 void expert_exchange_begin_step(struct expert_exchange *exchange, const int32_t *rows_of);
 
 /* Sends `rows` home rows x_act (act rows) to where their experts ids [rows][top_k] are, and
- * receives. Afterwards exchange->x, offsets, source and pairs tell what to compute,
- * y_place where to put it. STATUS_PEER.
+ * receives. Afterwards exchange->offsets, x_at and pairs tell what to compute, y_place where to put
+ * it; x_act is read in place. STATUS_PEER.
  * Collective over all ranks, also those without rows. */
 enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t moe_layer,

@@ -24,10 +24,6 @@ const struct expert_flow_ops *expert_flow_ops_of(enum expert_flow flow) {
 }
 
 size_t expert_flow_row_bytes(const struct expert_exchange *exchange) {
-    return (size_t)exchange->limits.hidden * (size_t)dtype_bytes(exchange->limits.act_dtype);
-}
-
-size_t expert_flow_row_stride(const struct expert_exchange *exchange) {
     return (size_t)(activation_stride(exchange->limits.hidden) *
                     dtype_bytes(exchange->limits.act_dtype));
 }

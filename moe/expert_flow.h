@@ -18,9 +18,9 @@ struct expert_flow_ops {
 /* The ops of a flow that is not EXPERT_FLOW_AUTO. Local. */
 const struct expert_flow_ops *expert_flow_ops_of(enum expert_flow flow);
 
-/* For flows: bytes of one act row in a message, and from one row of x to the next. Local. */
+/* Bytes of one act row, at home and in a message: it travels with its zeros past `hidden`, so that
+ * it can be read where it arrives. Local. */
 size_t expert_flow_row_bytes(const struct expert_exchange *exchange);
-size_t expert_flow_row_stride(const struct expert_exchange *exchange);
 
 /* Starts an empty message to `peer` in exchange->outgoing. Local. */
 void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer);

@@ -8,13 +8,13 @@
 static int64_t write_own(struct expert_exchange *exchange, int32_t rows, const char *x) {
     int32_t self = exchange->ranks->transport->rank, top_k = exchange->limits.top_k;
     struct expert_writer *writer = &exchange->writers[self];
-    size_t row_bytes = expert_flow_row_bytes(exchange), stride = expert_flow_row_stride(exchange);
+    size_t row_bytes = expert_flow_row_bytes(exchange);
     expert_flow_start_message(exchange, self);
     if (exchange->rows_of[self] == 0)
         return 0;
     expert_message_open(writer, self);
     for (int32_t row = 0; row < rows; row++) {
-        expert_message_add_row(writer, x + (size_t)row * stride, row_bytes);
+        expert_message_add_row(writer, x + (size_t)row * row_bytes, row_bytes);
         for (int32_t pair = row * top_k; pair < (row + 1) * top_k; pair++)
             expert_message_add_pair(writer, exchange->home_slot[pair]);
     }

@@ -4,7 +4,7 @@
 
 static void write_messages(struct expert_exchange *exchange, int32_t rows, const char *x,
                            bool copy_each) {
-    size_t row_bytes = expert_flow_row_bytes(exchange), stride = expert_flow_row_stride(exchange);
+    size_t row_bytes = expert_flow_row_bytes(exchange);
     int32_t size = exchange->ranks->transport->size, top_k = exchange->limits.top_k;
     for (int32_t peer = 0; peer < size; peer++) {
         expert_flow_start_message(exchange, peer);
@@ -16,7 +16,7 @@ static void write_messages(struct expert_exchange *exchange, int32_t rows, const
             if (exchange->home_rank[pair] == exchange->ranks->transport->rank)
                 continue;
             if (writer->last != row || copy_each)
-                expert_message_add_row(writer, x + (size_t)row * stride, row_bytes);
+                expert_message_add_row(writer, x + (size_t)row * row_bytes, row_bytes);
             writer->last = row;
             expert_message_add_pair(writer, exchange->home_slot[pair]);
         }

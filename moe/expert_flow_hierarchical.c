@@ -56,7 +56,7 @@ static void close_sections(struct expert_exchange *exchange) {
 
 /* Home rows: to the leaders of other nodes, and to the ranks of this one. */
 static void write_own(struct expert_exchange *exchange, int32_t rows, const char *x) {
-    size_t row_bytes = expert_flow_row_bytes(exchange), stride = expert_flow_row_stride(exchange);
+    size_t row_bytes = expert_flow_row_bytes(exchange);
     int32_t size = exchange->ranks->transport->size, self = exchange->ranks->transport->rank;
     int32_t top_k = exchange->limits.top_k;
     for (int32_t peer = 0; peer < size; peer++) {
@@ -74,7 +74,7 @@ static void write_own(struct expert_exchange *exchange, int32_t rows, const char
             if (hop == self)
                 continue;
             if (writer->last != row)
-                expert_message_add_row(writer, x + (size_t)row * stride, row_bytes);
+                expert_message_add_row(writer, x + (size_t)row * row_bytes, row_bytes);
             writer->last = row;
             expert_message_add_pair(writer, exchange->home_slot[pair]);
         }

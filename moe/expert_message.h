@@ -13,7 +13,7 @@
 struct expert_section {
     int32_t source; /* home rank */
     int32_t rows, pairs;
-    const char *row_bytes, *pair_bytes; /* inside the message; any alignment */
+    const char *row_bytes, *pair_bytes; /* inside the message; aligned to 4 bytes, as it is */
 };
 
 struct expert_pair {

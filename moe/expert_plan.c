@@ -4,7 +4,7 @@
 #include <string.h>
 
 void expert_plan_build(int32_t rows, int32_t top_k, int32_t experts, const int32_t *ids,
-                       struct expert_plan *plan) {
+                       const void *x, size_t x_row_bytes, struct expert_plan *plan) {
     int32_t pairs = rows * top_k;
     memset(plan->offsets, 0, sizeof *plan->offsets * (size_t)(experts + 1));
     for (int32_t i = 0; i < pairs; i++)
@@ -15,7 +15,7 @@ void expert_plan_build(int32_t rows, int32_t top_k, int32_t experts, const int32
      */
     for (int32_t i = 0; i < pairs; i++) {
         int32_t place = plan->offsets[ids[i]]++;
-        plan->source[place] = i / top_k;
+        plan->x_at[place] = (const char *)x + (size_t)(i / top_k) * x_row_bytes;
         plan->row_of[i] = place;
     }
     /* ... so one shift restores the starts. */

@@ -19,7 +19,7 @@ void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int3
     workspace->ids = arena_take(arena, m * k * sizeof(int32_t));
     workspace->weights = arena_take(arena, m * k * sizeof(float));
     workspace->plan.offsets = arena_take(arena, (e + 1) * sizeof(int32_t));
-    workspace->plan.source = arena_take(arena, m * k * sizeof(int32_t));
+    workspace->plan.x_at = arena_take(arena, m * k * sizeof(void *));
     workspace->plan.row_of = arena_take(arena, m * k * sizeof(int32_t));
     workspace->h =
         arena_take(arena, m * k * (size_t)activation_stride(layer->expert_intermediate) * act);
@@ -62,15 +62,15 @@ static void route(const struct kernels *kernels, const struct moe_layer *layer,
     kernels->ops->router(kernels, &choose);
 }
 
-/* Both products of the experts on this rank, over pairs sorted by expert; outputs go to the rows
- * `place` of y (NULL: in this order). */
+/* Both products of the experts on this rank, over pairs sorted by expert, whose inputs are x_at;
+ * outputs go to the rows `place` of y (NULL: in this order). */
 static void run_experts(const struct kernels *kernels, const struct moe_layer *layer,
                         struct moe_workspace *workspace, const struct expert_rows *rows,
-                        const void *x_act, const int32_t *place) {
+                        const void *const *x_at, const int32_t *place) {
     struct expert_gate_up_args up = {
-        .rows = *rows, .x = x_act, .weight = &layer->gate_up, .h = workspace->h};
+        .rows = *rows, .x_at = x_at, .weight = &layer->gate_up, .h = workspace->h};
     kernels->ops->expert_gate_up(kernels, &up);
-    struct expert_down_args down = {.rows = {.experts = rows->experts, .offsets = rows->offsets},
+    struct expert_down_args down = {.rows = *rows,
                                     .h = workspace->h,
                                     .weight = &layer->down,
                                     .y = workspace->y,
@@ -95,13 +95,13 @@ static void count_computed(const struct moe_layer *layer, struct moe_workspace *
 static void dispatch_and_run_here(const struct kernels *kernels, const struct moe_layer *layer,
                                   struct moe_workspace *workspace, int32_t rows,
                                   const void *x_act) {
-    expert_plan_build(rows, layer->router.top_k, layer->router.experts, workspace->ids,
-                      &workspace->plan);
+    size_t x_row_bytes = (size_t)(activation_stride(layer->hidden) * dtype_bytes(layer->act_dtype));
+    expert_plan_build(rows, layer->router.top_k, layer->router.experts, workspace->ids, x_act,
+                      x_row_bytes, &workspace->plan);
     struct expert_rows sorted = {.experts = layer->router.experts,
-                                 .offsets = workspace->plan.offsets,
-                                 .source = workspace->plan.source};
+                                 .offsets = workspace->plan.offsets};
     count_computed(layer, workspace, &sorted, NULL);
-    run_experts(kernels, layer, workspace, &sorted, x_act, NULL);
+    run_experts(kernels, layer, workspace, &sorted, workspace->plan.x_at, NULL);
 }
 
 /* Tokens to their experts' ranks, outputs home. */
@@ -114,12 +114,11 @@ static enum status dispatch_and_run_across(const struct kernels *kernels,
     scope.kind = TRAFFIC_DISPATCH;
     RETURN_IF_ERROR(
         expert_exchange_dispatch(exchange, &scope, layer->index, rows, workspace->ids, x_act));
-    struct expert_rows sorted = {
-        .experts = layer->gate_up.groups, .offsets = exchange->offsets, .source = exchange->source};
+    struct expert_rows sorted = {.experts = layer->gate_up.groups, .offsets = exchange->offsets};
     const struct placement_layer *placed = &exchange->ranks->placement->layer[layer->index];
     count_computed(layer, workspace, &sorted,
                    placed->expert_of + placed->first_slot[exchange->ranks->transport->rank]);
-    run_experts(kernels, layer, workspace, &sorted, exchange->x, exchange->y_place);
+    run_experts(kernels, layer, workspace, &sorted, exchange->x_at, exchange->y_place);
     scope.kind = TRAFFIC_COMBINE;
     return expert_exchange_combine(exchange, &scope);
 }
@@ -130,7 +129,7 @@ static void add_shared_expert(const struct kernels *kernels, const struct moe_la
                               struct moe_workspace *workspace, int32_t rows, const float *x_f32,
                               const void *x_act, float *out) {
     const int32_t offsets[2] = {0, rows};
-    struct expert_rows all = {.experts = 1, .offsets = offsets, .source = NULL};
+    struct expert_rows all = {.experts = 1, .offsets = offsets};
     struct expert_gate_up_args up = {
         .rows = all, .x = x_act, .weight = &layer->shared_gate_up, .h = workspace->shared_h};
     kernels->ops->expert_gate_up(kernels, &up);

@@ -78,7 +78,7 @@ struct model {
 struct model_memory {
     struct weight_bytes_by_kind weights;
     int64_t kv_bytes, workspace_bytes;
-    int64_t step_bytes;    /* plans, messages, sampling: the engine's, 0 from model_describe */
+    int64_t step_bytes; /* plans, messages, sampling: the engine's, 0 from model_describe */
     int64_t total;
 };
 

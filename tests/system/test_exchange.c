@@ -227,15 +227,17 @@ static void compute(const struct subject *s, int32_t layer) {
     const struct expert_exchange *e = &s->exchange;
     const struct placement_layer *tables = &s->placement->layer[layer];
     int32_t rank = s->world->group.rank, first = tables->first_slot[rank];
-    size_t stride = (size_t)(activation_stride(HIDDEN) * dtype_bytes(s->trial->dtype));
     for (int32_t slot = 0; slot < tables->first_slot[rank + 1] - first; slot++) {
         float last = -1.0f;
         for (int32_t place = e->offsets[slot]; place < e->offsets[slot + 1]; place++) {
-            const char *x = e->x + (size_t)e->source[place] * stride;
+            const char *x = e->x_at[place];
             float token = get(s->trial->dtype, x, 0) * ROWS_MAX + get(s->trial->dtype, x, 1);
             EXPECT(token > last, "rank %d: slot %d: token %g behind %g", rank, slot, (double)token,
                    (double)last);
             last = token;
+            for (int32_t column = HIDDEN; column < activation_stride(HIDDEN); column++)
+                EXPECT(get(s->trial->dtype, x, column) == 0.0f, "rank %d: not zero past a row",
+                       rank);
             for (int32_t column = 0; column < HIDDEN; column++)
                 put(s->trial->dtype, output_row(s, e->y_place[place]), column,
                     output_of(tables->expert_of[first + slot], get(s->trial->dtype, x, column)));
@@ -482,7 +484,8 @@ static void check_accounts(const struct subject *s) {
                      s->traffic->pairs};
     add_up(s->world, n, 12);
     struct crossing c = expected_crossing(s);
-    int64_t row = (int64_t)row_bytes(s);
+    int64_t row = activation_stride(HIDDEN) * dtype_bytes(s->trial->dtype); /* with its zeros */
+    int64_t output = (int64_t)row_bytes(s);
     expect_equal(s, "dispatch messages", n[0], c.messages);
     expect_equal(s, "dispatch messages between nodes", n[2], c.remote_messages);
     expect_equal(s, "copies", n[7], c.rows);
@@ -498,8 +501,8 @@ static void check_accounts(const struct subject *s) {
     if (s->trial->flow == EXPERT_FLOW_HIERARCHICAL)
         expect_equal(s, "fan-out over nodes", n[9], c.remote_rows);
     expect_equal(s, "combine messages", n[4], c.combine_messages);
-    expect_equal(s, "combine bytes", n[5], c.combine_rows * row);
-    expect_equal(s, "combine bytes between nodes", n[6], c.combine_remote_rows * row);
+    expect_equal(s, "combine bytes", n[5], c.combine_rows * output);
+    expect_equal(s, "combine bytes between nodes", n[6], c.combine_remote_rows * output);
     expect_equal(s, "pairs computed", n[10], n[11]);
 }
 

@@ -12,7 +12,8 @@
 #define EXPERTS 8
 #define TOP_K 2
 #define HIDDEN 16
-#define ROWS 3 /* of all ranks together in a step */
+#define ROW_COLUMNS 32 /* a row travels with its zeros */
+#define ROWS 4         /* of all ranks together in a step */
 
 /* The message that rank 2 sends to rank 0. */
 struct crafted {
@@ -44,7 +45,7 @@ static void put(const void *from, size_t bytes) {
 
 /* A section of rank 2 with so many rows; its pairs name these rows, all for an expert of rank 0. */
 static void craft(int32_t rows, const int32_t *pair_rows, int32_t pairs) {
-    static const float row[HIDDEN] = {1.0f};
+    static const float row[ROW_COLUMNS] = {1.0f};
     int32_t head[] = {2, rows, pairs};
     crafted.used = 0;
     put(head, sizeof head);

@@ -7,6 +7,9 @@
 #include "tests/unit/unit_test.h"
 
 #define GUARD (-99)
+#define ROW_BYTES 64
+
+static const char guard;
 
 struct shape {
     int32_t rows, top_k, experts;
@@ -34,36 +37,41 @@ static void draw_ids(const struct shape *shape, uint64_t seed, bool skew, int32_
 
 static void check(const struct shape *shape, const int32_t *ids) {
     int32_t pairs = shape->rows * shape->top_k;
-    int32_t *memory = malloc(sizeof *memory * (size_t)(2 * pairs + shape->experts + 4));
+    int32_t *memory = malloc(sizeof *memory * (size_t)(pairs + shape->experts + 3));
+    const void **x_at = malloc(sizeof *x_at * (size_t)(pairs + 1));
+    static const char x[255 * ROW_BYTES];
     assert_non_null(memory);
-    for (int32_t i = 0; i < 2 * pairs + shape->experts + 4; i++)
+    assert_non_null(x_at);
+    for (int32_t i = 0; i < pairs + shape->experts + 3; i++)
         memory[i] = GUARD;
-    struct expert_plan plan = {.offsets = memory,
-                               .source = memory + shape->experts + 2,
-                               .row_of = memory + shape->experts + 3 + pairs};
-    expert_plan_build(shape->rows, shape->top_k, shape->experts, ids, &plan);
+    x_at[pairs] = &guard;
+    struct expert_plan plan = {
+        .offsets = memory, .x_at = x_at, .row_of = memory + shape->experts + 2};
+    expert_plan_build(shape->rows, shape->top_k, shape->experts, ids, x, ROW_BYTES, &plan);
     assert_int_equal(plan.offsets[shape->experts + 1], GUARD);
-    assert_int_equal(plan.source[pairs], GUARD);
+    assert_ptr_equal(plan.x_at[pairs], &guard);
     assert_int_equal(plan.row_of[pairs], GUARD);
 
     assert_int_equal(plan.offsets[0], 0);
     assert_int_equal(plan.offsets[shape->experts], pairs);
     for (int32_t e = 0; e < shape->experts; e++) {
-        int32_t previous = -1;
+        const char *previous = NULL;
         assert_true(plan.offsets[e] <= plan.offsets[e + 1]);
         for (int32_t p = plan.offsets[e]; p < plan.offsets[e + 1]; p++) {
-            assert_true(plan.source[p] > previous); /* rows ascend, none twice */
-            previous = plan.source[p];
+            const char *row = plan.x_at[p];
+            assert_true(previous == NULL || row > previous); /* rows ascend, none twice */
+            previous = row;
         }
     }
     for (int32_t i = 0; i < pairs; i++) {
         int32_t place = plan.row_of[i];
         assert_in_range(place, plan.offsets[ids[i]], plan.offsets[ids[i] + 1] - 1);
-        assert_int_equal(plan.source[place], i / shape->top_k);
+        assert_ptr_equal(plan.x_at[place], x + i / shape->top_k * ROW_BYTES);
         for (int32_t j = 0; shape->rows < 40 && j < i; j++)
             assert_int_not_equal(plan.row_of[j], place);
     }
     free(memory);
+    free(x_at);
 }
 
 static void random_ids(void **state) {
@@ -81,21 +89,25 @@ static void random_ids(void **state) {
 static void known_answer(void **state) {
     (void)state;
     const int32_t ids[] = {2, 0, 0, 3, 3, 2};
-    const int32_t offsets_want[] = {0, 2, 2, 4, 6}, source_want[] = {0, 1, 0, 2, 1, 2};
+    const char x[3 * ROW_BYTES] = {0};
+    const int32_t offsets_want[] = {0, 2, 2, 4, 6}, rows_want[] = {0, 1, 0, 2, 1, 2};
     const int32_t row_of_want[] = {2, 0, 1, 4, 5, 3};
-    int32_t offsets[5], source[6], row_of[6];
-    struct expert_plan plan = {offsets, source, row_of};
-    expert_plan_build(3, 2, 4, ids, &plan);
+    int32_t offsets[5], row_of[6];
+    const void *x_at[6];
+    struct expert_plan plan = {offsets, x_at, row_of};
+    expert_plan_build(3, 2, 4, ids, x, ROW_BYTES, &plan);
     assert_memory_equal(offsets, offsets_want, sizeof offsets);
-    assert_memory_equal(source, source_want, sizeof source);
+    for (int i = 0; i < 6; i++)
+        assert_ptr_equal(x_at[i], x + rows_want[i] * ROW_BYTES);
     assert_memory_equal(row_of, row_of_want, sizeof row_of);
 }
 
 static void no_rows(void **state) {
     (void)state;
     int32_t offsets[4] = {9, 9, 9, 9}, none = 0;
-    struct expert_plan plan = {offsets, &none, &none};
-    expert_plan_build(0, 2, 3, &none, &plan);
+    const void *nowhere = NULL;
+    struct expert_plan plan = {offsets, &nowhere, &none};
+    expert_plan_build(0, 2, 3, &none, &none, ROW_BYTES, &plan);
     for (int32_t e = 0; e < 4; e++)
         assert_int_equal(offsets[e], 0);
 }

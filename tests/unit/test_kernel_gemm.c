@@ -167,20 +167,37 @@ static void check_places(const struct kernels *kernels, const struct expert_down
     free(place);
 }
 
+/* Gathered rows stand where a message left them: aligned to 4 bytes and no more. */
+static void compute_gate_up(const struct kernels *kernels, const struct problem *problem,
+                            const struct weight *weight, void *y) {
+    size_t row_bytes = (size_t)activation_stride(problem->k) * (size_t)dtype_bytes(problem->dtype);
+    char *message = malloc((size_t)problem->rows * row_bytes + 4);
+    const void **x_at = malloc((size_t)problem->rows * sizeof *x_at);
+    memcpy(message + 4, problem->x, (size_t)problem->rows * row_bytes);
+    for (int32_t row = 0; row < problem->rows; row++)
+        x_at[row] = message + 4 + (size_t)problem->source[row] * row_bytes;
+    struct expert_gate_up_args args = {.rows = {problem->experts, problem->offsets},
+                                       .x = problem->gather ? NULL : problem->x,
+                                       .x_at = problem->gather ? x_at : NULL,
+                                       .weight = weight,
+                                       .h = y};
+    kernels->ops->expert_gate_up(kernels, &args);
+    free(message);
+    free(x_at);
+}
+
 /* Computes the problem into y, whose bytes are 0xa5 before. */
 static void compute(const struct kernels *kernels, const struct problem *problem, void *y) {
     struct weight weight;
     pack(kernels, problem, &weight);
     memset(y, 0xa5, output_bytes(problem));
-    struct expert_rows rows = {problem->experts, problem->offsets,
-                               problem->gather ? problem->source : NULL};
+    struct expert_rows rows = {problem->experts, problem->offsets};
     if (problem->op == OP_GEMM) {
         struct gemm_args args = {problem->rows, problem->x, &weight,
                                  problem->bias, y,          output_stride(problem)};
         kernels->ops->gemm(kernels, &args);
     } else if (problem->op == OP_GATE_UP) {
-        struct expert_gate_up_args args = {rows, problem->x, &weight, y};
-        kernels->ops->expert_gate_up(kernels, &args);
+        compute_gate_up(kernels, problem, &weight, y);
     } else {
         struct expert_down_args args = {rows, problem->x, &weight, y, problem->y_dtype, NULL};
         kernels->ops->expert_down(kernels, &args);
@@ -393,12 +410,12 @@ struct bits_case {
 static void run_bits(const struct kernels *kernels, struct bits_case *one, const char *x,
                      int32_t rows) {
     const int32_t offsets[4] = {0, 0, rows, rows};
-    struct expert_rows expert_rows = {3, offsets, NULL};
+    struct expert_rows expert_rows = {3, offsets};
     if (one->op == OP_GEMM) {
         struct gemm_args args = {rows, x, &one->weight, NULL, (float *)(void *)one->y, BITS_N};
         one->gemm(kernels, &args);
     } else if (one->op == OP_GATE_UP) {
-        struct expert_gate_up_args args = {expert_rows, x, &one->weight, one->y};
+        struct expert_gate_up_args args = {expert_rows, x, NULL, &one->weight, one->y};
         kernels->ops->expert_gate_up(kernels, &args);
     } else {
         struct expert_down_args args = {expert_rows, x, &one->weight, one->y, DTYPE_F32, NULL};
