@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "comm/transport_mpi.h"
+#include "kernels/base/build_id.h"
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 
@@ -48,6 +49,51 @@ static void number_lane(struct rank_group *group) {
     }
 }
 
+/* What every rank tells first. Its size is part of what builds must agree about: MPI itself ends a
+ * job in which a rank brings another one. */
+struct introduction {
+    char host[64], build[BUILD_ID_SIZE];
+};
+
+/* Only the coordinator says it, and nobody goes on to end the job before it has. */
+static enum status compare_builds(const struct introduction *all, int32_t rank, int32_t size) {
+    int32_t first = 0, count = 0;
+    for (int32_t other = size - 1; other > 0; other--) {
+        if (memcmp(all[other].build, all[0].build, sizeof all[0].build) == 0)
+            continue;
+        first = other;
+        count++;
+    }
+    if (count == 0)
+        return STATUS_OK;
+    if (rank == 0)
+        LOG_ERROR("rank %d on %s: build of the program: expected %s as on rank 0 on %s, got %s; "
+                  "%d of %d ranks run another than rank 0",
+                  first, all[first].host, all[0].build, all[0].host, all[first].build, count, size);
+    MPI_Barrier(MPI_COMM_WORLD);
+    return STATUS_PEER;
+}
+
+/* Who is where, and that all are the same program: before anything travels whose form another build
+ * may have changed. */
+static enum status introduce(struct rank_group *group) {
+    struct introduction own = {.host = ""};
+    if (gethostname(own.host, sizeof own.host - 1) != 0)
+        snprintf(own.host, sizeof own.host, "rank%d", group->rank);
+    build_id_write(own.build);
+    struct introduction *all = calloc((size_t)group->size, sizeof *all);
+    if (all == NULL) {
+        LOG_ERROR("ranks: cannot take the table of %d ranks", group->size);
+        return STATUS_NO_MEMORY;
+    }
+    MPI_Allgather(&own, sizeof own, MPI_CHAR, all, sizeof own, MPI_CHAR, MPI_COMM_WORLD);
+    for (int32_t rank = 0; rank < group->size; rank++)
+        memcpy(group->host_of[rank], all[rank].host, sizeof all[rank].host);
+    enum status status = compare_builds(all, group->rank, group->size);
+    free(all);
+    return status;
+}
+
 static enum status start_with_mpi(int32_t timeout_ms, struct rank_group *group) {
     int provided, rank, size;
     MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
@@ -68,11 +114,7 @@ static enum status start_with_mpi(int32_t timeout_ms, struct rank_group *group) 
         LOG_ERROR("ranks: cannot take the table of %d ranks", size);
         return STATUS_NO_MEMORY;
     }
-    char host[64] = "";
-    if (gethostname(host, sizeof host - 1) != 0)
-        snprintf(host, sizeof host, "rank%d", rank);
-    MPI_Allgather(host, sizeof host, MPI_CHAR, group->host_of, sizeof host, MPI_CHAR,
-                  MPI_COMM_WORLD);
+    RETURN_IF_ERROR(introduce(group));
     number_nodes(group);
     return transport_mpi_create(group->node_of, (const char(*)[64])group->host_of, timeout_ms,
                                 &group->transport);

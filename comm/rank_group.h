@@ -27,9 +27,9 @@ struct rank_group {
 };
 
 /* Joins the job: MPI_Init_thread (FUNNELED) when `under_launcher` (mpirun or srun started us), else
- * one rank without MPI. argc and argv may be NULL. STATUS_PEER (logged) when MPI does not give the
- * thread level or the ranks disagree about their number. tp_size is set by rank_group_shape.
- * Collective. */
+ * one rank without MPI. STATUS_PEER (logged) when MPI does not give the thread level, or when a
+ * rank runs another build of the program than rank 0 (rank 0 logs it alone: rank, host, both).
+ * STATUS_NO_MEMORY (logged). tp_size is set by rank_group_shape. Collective. */
 enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct rank_group *group);
 
 /* Arranges the world as dp_size x tp_size. 0 means default: tp 1, dp = size / tp. STATUS_USAGE

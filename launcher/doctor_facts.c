@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "comm/collective.h"
+#include "kernels/base/build_id.h"
 #include "kernels/base/log.h"
 #include "kernels/cpu_features.h"
 #include "kernels/cuda_device.h"
@@ -56,8 +57,10 @@ void doctor_facts_collect(const struct rank_group *ranks, const char *model,
     char version[64];
     const char *thread_level;
     rank_group_describe_mpi(ranks, version, sizeof version, &thread_level);
-    snprintf(facts->build, sizeof facts->build, "moebius %s, built by %s", MOEBIUS_VERSION,
-             compiler);
+    char build[BUILD_ID_SIZE];
+    build_id_write(build);
+    snprintf(facts->build, sizeof facts->build, "moebius %s, build %s by %s", MOEBIUS_VERSION,
+             build, compiler);
     snprintf(facts->mpi, sizeof facts->mpi, "%s, thread level %s, transport %s", version,
              thread_level, ranks->transport->ops->name);
     facts->topology_status = topology_load(&facts->topology);
@@ -71,43 +74,20 @@ void doctor_facts_collect(const struct rank_group *ranks, const char *model,
     facts->model_status = open_model(model, facts);
 }
 
-static enum status gather(const struct rank_group *ranks, const void *mine, int64_t bytes,
-                          void *all, int64_t *sizes) {
+enum status doctor_facts_gather(const struct rank_group *ranks, const struct doctor_facts *mine,
+                                struct doctor_facts *all) {
     int32_t members[TRANSPORT_RANKS_MAX];
+    int64_t sizes[TRANSPORT_RANKS_MAX];
     void *into[TRANSPORT_RANKS_MAX];
     for (int32_t i = 0; i < ranks->size; i++) {
         members[i] = i;
-        into[i] = (char *)all + bytes * i;
+        into[i] = &all[i];
     }
     struct collective_group world = {.transport = ranks->transport,
                                      .members = members,
                                      .count = ranks->size,
                                      .self = ranks->rank};
     struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
-    return collective_gather(&world, &scope, mine, bytes, into, bytes, sizes);
-}
-
-/* The facts have another size in another build: the name of the build goes first. */
-static enum status compare_builds(const struct rank_group *ranks, const struct doctor_facts *mine,
-                                  struct doctor_facts *all) {
-    int64_t sizes[TRANSPORT_RANKS_MAX];
-    const char *builds = (const char *)all; /* all has room for it, and is filled after */
-    RETURN_IF_ERROR(gather(ranks, mine->build, sizeof mine->build, all, sizes));
-    for (int32_t i = 1; ranks->rank == 0 && i < ranks->size; i++) {
-        const char *build = builds + (size_t)i * sizeof mine->build;
-        if (memcmp(build, mine->build, sizeof mine->build) == 0)
-            continue;
-        LOG_ERROR("rank %d on %s: expected the coordinator's build (%s), got %.90s", i,
-                  ranks->host_of[i], mine->build, build);
-        return STATUS_PEER;
-    }
-    return STATUS_OK;
-}
-
-enum status doctor_facts_gather(const struct rank_group *ranks, const struct doctor_facts *mine,
-                                struct doctor_facts *all) {
-    int64_t sizes[TRANSPORT_RANKS_MAX];
     RETURN_IF_ERROR(transport_reserve(ranks->transport, sizeof *mine));
-    RETURN_IF_ERROR(compare_builds(ranks, mine, all));
-    return gather(ranks, mine, sizeof *mine, all, sizes);
+    return collective_gather(&world, &scope, mine, sizeof *mine, into, sizeof *mine, sizes);
 }

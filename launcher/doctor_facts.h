@@ -9,8 +9,8 @@
 
 /* Plain bytes: it travels to the coordinator as it is. */
 struct doctor_facts {
-    char build[96]; /* "moebius 0.1.0, built by gcc 12.2.0" */
-    char mpi[96];   /* "Open MPI v4.1.4, thread level funneled, transport mpi" */
+    char build[160]; /* "moebius 0.1.0, build 1f0e... by gcc 12.2.0" */
+    char mpi[96];    /* "Open MPI v4.1.4, thread level funneled, transport mpi" */
     enum status topology_status;
     struct topology topology; /* zeroed when topology_status is not ok */
     int32_t threads;          /* compute threads that generate would run here */
@@ -29,7 +29,7 @@ void doctor_facts_collect(const struct rank_group *ranks, const char *model,
                           struct doctor_facts *facts);
 
 /* Brings all facts to the coordinator: all [ranks->size], by rank. STATUS_PEER (logged) when a rank
- * runs another build or does not answer. Collective. */
+ * does not answer. Collective. */
 enum status doctor_facts_gather(const struct rank_group *ranks, const struct doctor_facts *mine,
                                 struct doctor_facts *all);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/build_id.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status.h"
 #include "launcher/commands.h"
@@ -80,7 +81,9 @@ static enum status run(int argc, char **argv) {
         return STATUS_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("moebius " MOEBIUS_VERSION "\n");
+        char build[BUILD_ID_SIZE];
+        build_id_write(build);
+        printf("moebius " MOEBIUS_VERSION ", build %s\n", build);
         return STATUS_OK;
     }
     for (int i = 0; i < command_count; i++)

@@ -366,7 +366,7 @@ static int value_of(const char *line, const char **value) {
     return line == NULL ? (int)strlen(*value) : (int)(strchr(*value, '\n') - *value);
 }
 
-/* Logs the first value in which a rank differs from rank 0, if there is one. */
+/* Finds the first value in which a rank differs from rank 0, if there is one; rank 0 logs it. */
 static bool tell_difference(const struct rank_group *ranks, int32_t rank, const char *first,
                             const char *other) {
     const char *texts[2] = {first, other};
@@ -377,17 +377,19 @@ static bool tell_difference(const struct rank_group *ranks, int32_t rank, const 
             if (mine_length == theirs_length && memcmp(mine, theirs, (size_t)mine_length) == 0)
                 continue;
             const char *expected = side == 0 ? mine : theirs, *got = side == 0 ? theirs : mine;
-            LOG_ERROR("rank %d on %s: %.*s: expected %.*s as on rank 0, got %.*s", rank,
-                      ranks->host_of[rank], (int)(strchr(line, ':') - line), line,
-                      side == 0 ? mine_length : theirs_length, expected,
-                      side == 0 ? theirs_length : mine_length, got);
+            if (ranks->rank == 0)
+                LOG_ERROR("rank %d on %s: %.*s: expected %.*s as on rank 0, got %.*s", rank,
+                          ranks->host_of[rank], (int)(strchr(line, ':') - line), line,
+                          side == 0 ? mine_length : theirs_length, expected,
+                          side == 0 ? theirs_length : mine_length, got);
             return true;
         }
     }
     return false;
 }
 
-/* The hashes differ: all ranks tell each other their values and find the first that does. */
+/* The hashes differ: all ranks tell each other their values and find the first that does. Nobody
+ * goes on to end the job before rank 0 has said it. */
 static enum status find_difference(const struct rank_group *ranks,
                                    const struct collective_group *world, const char *mine) {
     char *all = malloc((size_t)SHARED_BYTES * (size_t)ranks->size);
@@ -396,15 +398,17 @@ static enum status find_difference(const struct rank_group *ranks,
         return STATUS_NO_MEMORY;
     }
     enum status status = collective_share(world, &settings_scope, mine, SHARED_BYTES, all);
-    bool is_found = status != STATUS_OK;
-    for (int32_t rank = 1; !is_found && rank < ranks->size; rank++)
-        is_found = tell_difference(ranks, rank, all, all + (size_t)SHARED_BYTES * (size_t)rank);
-    if (!is_found)
+    bool is_told = status != STATUS_OK;
+    for (int32_t rank = 1; !is_told && rank < ranks->size; rank++)
+        is_told = tell_difference(ranks, rank, all, all + (size_t)SHARED_BYTES * (size_t)rank);
+    if (!is_told && ranks->rank == 0)
         LOG_ERROR("configuration: expected the same on all ranks, got a difference behind the "
                   "first %d bytes of it; see --print-config",
                   SHARED_BYTES);
     free(all);
-    return status != STATUS_OK ? status : STATUS_PEER;
+    RETURN_IF_ERROR(status);
+    RETURN_IF_ERROR(collective_agree(world, &settings_scope, STATUS_PEER, &status));
+    return STATUS_PEER;
 }
 
 enum status settings_agree(const struct settings *settings, const struct rank_group *ranks) {

@@ -47,7 +47,7 @@ void settings_deinit(struct settings *settings);
 void settings_announce(const struct settings *settings, bool always);
 
 /* Whether all ranks have the same values, those aside that may differ (threads, paths of the model,
- * logging). STATUS_PEER (logged: rank, name, expected, got). Collective. */
+ * logging). STATUS_PEER (rank 0 logs it: rank, name, expected, got). Collective. */
 enum status settings_agree(const struct settings *settings, const struct rank_group *ranks);
 
 #endif

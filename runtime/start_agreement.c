@@ -54,9 +54,10 @@ static enum status compare(const struct rank_group *ranks, const struct start_fa
         for (int fact = 0; fact < START_FACTS; fact++) {
             if (all[rank].same[fact] == all[0].same[fact])
                 continue;
-            LOG_ERROR("rank %d on %s: %s: expected %lld as on rank 0, got %lld", rank,
-                      ranks->host_of[rank], fact_names[fact], (long long)all[0].same[fact],
-                      (long long)all[rank].same[fact]);
+            if (ranks->rank == 0)
+                LOG_ERROR("rank %d on %s: %s: expected %lld as on rank 0, got %lld", rank,
+                          ranks->host_of[rank], fact_names[fact], (long long)all[0].same[fact],
+                          (long long)all[rank].same[fact]);
             return STATUS_PEER;
         }
     }
@@ -74,11 +75,12 @@ enum status start_agreement_facts(const struct rank_group *ranks, const struct s
     }
     int32_t members[TRANSPORT_RANKS_MAX];
     struct collective_group world = world_of(ranks, members);
-    enum status status =
-        collective_share(&world, &start_scope, facts, sizeof *facts, (char *)(void *)all);
-    if (status == STATUS_OK)
-        status = compare(ranks, all, isa);
+    enum status worst,
+        shared = collective_share(&world, &start_scope, facts, sizeof *facts, (char *)(void *)all);
+    enum status status = shared == STATUS_OK ? compare(ranks, all, isa) : shared;
     free(all);
+    if (shared == STATUS_OK && status != STATUS_OK) /* rank 0 speaks before anybody ends the job */
+        RETURN_IF_ERROR(collective_agree(&world, &start_scope, status, &worst));
     return status;
 }
 

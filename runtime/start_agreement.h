@@ -42,8 +42,8 @@ struct start_facts {
 
 /* Holds every rank's facts against rank 0's. *isa becomes the least of all ranks', so that an
  * expert's bits do not depend on where it is computed. Returns the first rank's failure if one has
- * failed (that rank has logged why), STATUS_PEER (logged: rank, fact, expected, got) when facts
- * differ. ranks NULL, or one rank: returns the own status. Collective. */
+ * failed (that rank has logged why), STATUS_PEER (rank 0 logs it: rank, fact, expected, got)
+ * when facts differ. ranks NULL, or one rank: returns the own status. Collective. */
 enum status start_agreement_facts(const struct rank_group *ranks, const struct start_facts *facts,
                                   enum cpu_isa *isa);
 

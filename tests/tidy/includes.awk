@@ -14,7 +14,7 @@ BEGIN {
     # Headers of the C library and the kernel: anywhere.
     split("assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp stdalign stdarg " \
           "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar " \
-          "wctype dirent dlfcn fcntl ftw glob langinfo netdb poll pthread sched semaphore unistd endian byteswap " \
+          "wctype dirent dlfcn fcntl ftw glob langinfo link netdb poll pthread sched semaphore unistd endian byteswap " \
           "arpa/inet netinet/in netinet/tcp sys/auxv sys/epoll sys/eventfd sys/file sys/ioctl sys/mman sys/prctl sys/random " \
           "sys/resource sys/select sys/sendfile sys/signalfd sys/socket sys/stat sys/statvfs sys/syscall sys/sysinfo " \
           "sys/time sys/timerfd sys/types sys/uio sys/un sys/utsname sys/vfs sys/wait linux/futex linux/mempolicy",

@@ -1,0 +1,131 @@
+/* Ranks that are not alike, by their build or by their flags, end at once: with a distinct exit
+ * code and in one line that names rank, host, expected and got. Ranks of a copy of the program are
+ * alike. Usage: test_rank_likeness MPIRUN MOEBIUS FOLDER */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/status.h"
+#include "tests/support/expect.h"
+#include "tests/support/mpirun.h"
+#include "tests/support/program.h"
+
+#define JOB_SECONDS_MAX "20" /* a machine under load; then mpirun ends the job in its own way */
+#define ID_BYTES 20
+
+/* Lines of ours, "TIME RANK error ...": mpirun speaks of errors too. */
+static int count_errors(const char *log) {
+    int count = 0;
+    for (; (log = strstr(log, " error ")) != NULL; log++)
+        count += isdigit((unsigned char)log[-1]) ? 1 : 0;
+    return count;
+}
+
+/* Two ranks `moebius command flag` and one of `other` with one more argument (or NULL). */
+struct mixed_job {
+    const char *command, *flag, *other, *more;
+};
+
+static void run_mixed(char **argv, const struct mixed_job *job, struct program_run *run) {
+    struct program mpirun;
+    const char *const arguments[] = {
+        MPIRUN_FLAGS, "--timeout", JOB_SECONDS_MAX, "-n",      "2",       argv[2], job->command,
+        "--model",    argv[3],     job->flag,       ":",       "-n",      "1",     job->other,
+        job->command, "--model",   argv[3],         job->flag, job->more, NULL};
+    program_init(&mpirun, argv[1]);
+    program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, run);
+    program_deinit(&mpirun);
+}
+
+static void check_refused(char **argv, const struct mixed_job *job, const char *expected) {
+    struct program_run run;
+    int64_t start = clock_now_ns();
+    run_mixed(argv, job, &run);
+    double seconds = (double)(clock_now_ns() - start) * 1e-9;
+    EXPECT(run.exit_code == status_exit_code(STATUS_PEER) && run.out_size == 0 &&
+               count_errors(run.err) == 1,
+           "%s: exit code %d after %.1f s, %zu bytes of output: %s", job->command, run.exit_code,
+           seconds, run.out_size, run.err);
+    EXPECT(strstr(run.err, " rank 2 on ") != NULL && strstr(run.err, expected) != NULL,
+           "%s: expected rank 2 and '%s' in: %s", job->command, expected, run.err);
+    printf("%s, %s: ended after %.2f s with %d\n", job->command, expected, seconds, run.exit_code);
+    program_run_deinit(&run);
+}
+
+/* ---- builds ---- */
+
+struct builds {
+    char copy[700], other[700]; /* programs: the same, and one with another build id only */
+    char own_id[2 * ID_BYTES + 1], other_id[2 * ID_BYTES + 1];
+};
+
+static void write_program(const char *path, const char *bytes, size_t size, const unsigned char *id,
+                          char *digits) {
+    program_write_file(path, bytes, size);
+    chmod(path, 0700);
+    for (size_t i = 0; i < ID_BYTES; i++)
+        snprintf(digits + 2 * i, 3, "%02x", id[i]);
+}
+
+static void make_builds(const struct program *scratch, const char *moebius, struct builds *builds) {
+    static const char head[] = "\4\0\0\0\24\0\0\0\3\0\0\0GNU"; /* of the note, with its NUL */
+    size_t size;
+    char *bytes = program_read_file(moebius, &size);
+    char *note = memmem(bytes, size, head, sizeof head);
+    if (note == NULL) {
+        fprintf(stderr, "%s: expected a build id of %d bytes, got none\n", moebius, ID_BYTES);
+        exit(1);
+    }
+    unsigned char *id = (unsigned char *)note + sizeof head;
+    program_scratch_path(scratch, "copy", builds->copy, sizeof builds->copy);
+    program_scratch_path(scratch, "other", builds->other, sizeof builds->other);
+    write_program(builds->copy, bytes, size, id, builds->own_id);
+    id[ID_BYTES - 1] ^= 1;
+    write_program(builds->other, bytes, size, id, builds->other_id);
+    free(bytes);
+}
+
+static void check_builds(const struct program *scratch, char **argv) {
+    static const char *const commands[][2] = {
+        {"generate", "--token-ids=1"}, {"serve", "--port=0"}, {"doctor", "--threads=1"}};
+    struct builds builds;
+    char expected[300];
+    make_builds(scratch, argv[2], &builds);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        struct mixed_job job = {commands[i][0], commands[i][1], builds.other, NULL};
+        snprintf(expected, sizeof expected, "expected %s as on rank 0 on ", builds.own_id);
+        check_refused(argv, &job, expected);
+        snprintf(expected, sizeof expected, ", got %s; 1 of 3 ranks run another than rank 0",
+                 builds.other_id);
+        check_refused(argv, &job, expected);
+    }
+    struct mixed_job alike = {"doctor", "--threads=1", builds.copy, NULL};
+    struct program_run run;
+    run_mixed(argv, &alike, &run);
+    snprintf(expected, sizeof expected, "build %s by ", builds.own_id);
+    EXPECT(run.exit_code == 0 && strstr(run.out, expected) != NULL,
+           "a copy: exit code %d, expected '%s' in: %s%s", run.exit_code, expected, run.out,
+           run.err);
+    program_run_deinit(&run);
+    unlink(builds.copy);
+    unlink(builds.other);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4) {
+        fprintf(stderr, "usage: test_rank_likeness MPIRUN MOEBIUS FOLDER\n");
+        return 2;
+    }
+    struct program scratch;
+    program_init(&scratch, argv[2]);
+    check_builds(&scratch, argv);
+    struct mixed_job flags = {"generate", "--token-ids=1", argv[2], "--moe-flow=a2a"};
+    check_refused(argv, &flags, "moe-flow: expected \"auto\" as on rank 0, got \"a2a\"");
+    program_deinit(&scratch);
+    return expect_failures == 0 ? 0 : 1;
+}
