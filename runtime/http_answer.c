@@ -125,10 +125,10 @@ static void write_decoded(struct json_writer *json, const struct http_answer *an
 
 /* vLLM's: null for the first token, then {"id": {"logprob", "rank", "decoded_token"}, ...}. */
 static void write_prompt_logprobs(struct json_writer *json, const struct http_answer *answer,
-                                  const struct generation_start *prompt) {
+                                  const struct http_choice *choice) {
     json_writer_begin_array(json, "prompt_logprobs");
-    for (int32_t i = 0; i < prompt->prompt_tokens; i++) {
-        const struct generation_logprob *logprob = &prompt->prompt_logprobs[i];
+    for (int32_t i = 0; i < choice->prompt_count; i++) {
+        const struct generation_logprob *logprob = &choice->prompt_logprobs[i];
         if (isnan(logprob->logprob)) {
             json_writer_null(json, NULL);
             continue;
@@ -196,6 +196,16 @@ static void write_chat_message(struct json_writer *json, const struct http_answe
     json_writer_end_object(json);
 }
 
+/* What was asked about the prompt stands in the choice, or beside the only prompt's choices. */
+static void write_prompt(struct json_writer *json, const struct http_answer *answer,
+                         const struct http_choice *choice) {
+    const struct token_list *ids = choice->prompt_ids;
+    if (ids != NULL)
+        json_writer_integers(json, "prompt_token_ids", ids->ids, ids->count);
+    if (choice->prompt_logprobs != NULL)
+        write_prompt_logprobs(json, answer, choice);
+}
+
 static void write_choice(struct json_writer *json, const struct http_answer *answer,
                          struct http_choice *choice) {
     json_writer_begin_object(json, NULL);
@@ -213,11 +223,8 @@ static void write_choice(struct json_writer *json, const struct http_answer *ans
     write_end(json, choice->end);
     if (answer->has_ids)
         json_writer_integers(json, "token_ids", choice->ids, choice->id_count);
-    if (choice->prompt_ids != NULL && !answer->is_chat)
-        json_writer_integers(json, "prompt_token_ids", choice->prompt_ids->ids,
-                             choice->prompt_ids->count);
-    if (choice->prompt != NULL && choice->prompt->prompt_logprobs != NULL)
-        write_prompt_logprobs(json, answer, choice->prompt);
+    if (!answer->is_chat)
+        write_prompt(json, answer, choice);
     json_writer_end_object(json);
 }
 
@@ -249,9 +256,8 @@ void http_answer_write(FILE *out, const struct http_answer *answer, struct http_
     for (int32_t i = 0; i < choice_count; i++)
         write_choice(&json, answer, &choices[i]);
     json_writer_end_array(&json);
-    const struct token_list *prompt = choice_count > 0 ? choices[0].prompt_ids : NULL;
-    if (answer->is_chat && prompt != NULL)
-        json_writer_integers(&json, "prompt_token_ids", prompt->ids, prompt->count);
+    if (answer->is_chat && choice_count > 0)
+        write_prompt(&json, answer, &choices[0]);
     if (usage != NULL)
         write_usage(&json, usage);
     json_writer_end_object(&json);

@@ -29,9 +29,9 @@ struct http_choice {
     const struct generation_logprob *logprobs; /* [logprob_count]; NULL: not wanted */
     int32_t logprob_count;
     int32_t text_offset; /* characters of the choice before the first of logprobs; moved on */
-    const struct generation_end_of_choice *end; /* NULL: not complete */
-    const struct generation_start
-        *prompt; /* its prompt_logprobs are told with the choice; or NULL */
+    const struct generation_end_of_choice *end;       /* NULL: not complete */
+    const struct generation_logprob *prompt_logprobs; /* [prompt_count], told with it; or NULL */
+    int32_t prompt_count;
 };
 
 /* One object with these choices; usage NULL: null in a whole answer, left out of a chunk. Local. */

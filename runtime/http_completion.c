@@ -9,19 +9,17 @@
 #include <string.h>
 #include <time.h>
 
-#include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "runtime/http_answer.h"
+#include "runtime/http_logprobs.h"
 #include "runtime/http_text.h"
 #include "runtime/text_buffer.h"
 
 /* One choice of a whole answer, or where a stream has got to. */
 struct kept_choice {
     struct text_buffer text;
-    struct token_list ids;               /* where they are wanted */
-    struct generation_logprob *logprobs; /* [logprob_count] */
-    struct sampler_logprob *tops;        /* [logprob_count * tops a token] */
-    int32_t logprob_count, logprob_capacity;
+    struct token_list ids; /* where they are wanted */
+    struct http_logprobs logprobs;
     int32_t text_offset;
     bool has_prompt; /* the prompt's ids were told with it */
     struct generation_end_of_choice end;
@@ -32,8 +30,9 @@ struct kept_choice {
 struct prompt_call {
     struct completion *completion;
     int32_t number;
-    struct generation_call *call; /* NULL: done, or never begun */
-    struct token_list prompt;     /* where ids are wanted */
+    struct generation_call *call;         /* NULL: done, or never begun */
+    struct token_list prompt;             /* where ids are wanted */
+    struct http_logprobs prompt_logprobs; /* of a whole answer */
 };
 
 struct completion {
@@ -42,7 +41,7 @@ struct completion {
     struct http_answer answer;
     char id[128];
     bool include_usage, has_begun, is_paused;
-    int32_t n, tops; /* tops: of logprobs; -1: none wanted */
+    int32_t n, tops, prompt_tops; /* tops: of logprobs; -1: none wanted */
     int32_t prompt_count, open_count;
     struct prompt_call *calls;   /* [prompt_count] */
     struct kept_choice *choices; /* [prompt_count * n] */
@@ -58,12 +57,13 @@ static void destroy_completion(struct completion *completion) {
          i++) {
         text_buffer_deinit(&completion->choices[i].text);
         token_list_deinit(&completion->choices[i].ids);
-        free(completion->choices[i].logprobs);
-        free(completion->choices[i].tops);
+        http_logprobs_deinit(&completion->choices[i].logprobs);
         free(completion->choices[i].matched_stop);
     }
-    for (int32_t i = 0; completion->calls != NULL && i < completion->prompt_count; i++)
+    for (int32_t i = 0; completion->calls != NULL && i < completion->prompt_count; i++) {
         token_list_deinit(&completion->calls[i].prompt);
+        http_logprobs_deinit(&completion->calls[i].prompt_logprobs);
+    }
     free(completion->choices);
     free(completion->calls);
     free(completion);
@@ -137,35 +137,6 @@ static void finish_stream(struct completion *completion) {
 
 /* ---- whole ---- */
 
-/* Keeps log-probabilities, whose memory is the service's. */
-static bool keep_logprobs(struct kept_choice *kept, int32_t tops,
-                          const struct generation_delta *delta) {
-    int32_t need = kept->logprob_count + delta->id_count;
-    if (need > kept->logprob_capacity) {
-        int32_t capacity = need > 2 * kept->logprob_capacity ? need : 2 * kept->logprob_capacity;
-        struct generation_logprob *logprobs =
-            realloc(kept->logprobs, (size_t)capacity * sizeof *logprobs);
-        if (logprobs != NULL)
-            kept->logprobs = logprobs;
-        struct sampler_logprob *top =
-            realloc(kept->tops, ((size_t)capacity * (size_t)tops + 1) * sizeof *top);
-        if (top != NULL)
-            kept->tops = top;
-        if (logprobs == NULL || top == NULL)
-            return false;
-        kept->logprob_capacity = capacity;
-    }
-    for (int32_t i = 0; i < delta->id_count; i++) {
-        int32_t place = kept->logprob_count++;
-        ASSERT(delta->logprobs[i].top_count <= tops);
-        kept->logprobs[place] = delta->logprobs[i];
-        if (delta->logprobs[i].top_count > 0)
-            memcpy(kept->tops + (size_t)place * (size_t)tops, delta->logprobs[i].top,
-                   (size_t)delta->logprobs[i].top_count * sizeof *kept->tops);
-    }
-    return true;
-}
-
 static bool keep_ids(struct token_list *kept, const int32_t *ids, int32_t count) {
     enum status status = token_list_reserve(kept, count);
     for (int32_t i = 0; i < count && status == STATUS_OK; i++)
@@ -179,7 +150,17 @@ static bool keep_delta(struct completion *completion, struct kept_choice *kept,
         return false;
     if (completion->answer.has_ids && !keep_ids(&kept->ids, delta->ids, delta->id_count))
         return false;
-    return delta->logprobs == NULL || keep_logprobs(kept, completion->tops, delta);
+    return delta->logprobs == NULL ||
+           http_logprobs_keep(&kept->logprobs, completion->tops, delta->logprobs, delta->id_count);
+}
+
+static bool keep_prompt(struct prompt_call *call, const struct generation_start *start) {
+    const struct completion *completion = call->completion;
+    if (completion->answer.has_ids && !keep_ids(&call->prompt, start->prompt, start->prompt_tokens))
+        return false;
+    return completion->answer.is_stream || start->prompt_logprobs == NULL ||
+           http_logprobs_keep(&call->prompt_logprobs, completion->prompt_tops,
+                              start->prompt_logprobs, start->prompt_tokens);
 }
 
 /* The prompt's ids go with the first that is said of a choice. */
@@ -201,17 +182,19 @@ static void reply_whole(struct completion *completion) {
     }
     for (int32_t i = 0; i < count; i++) {
         struct kept_choice *kept = &completion->choices[i];
-        for (int32_t k = 0; k < kept->logprob_count; k++)
-            kept->logprobs[k].top = kept->tops + (size_t)k * (size_t)completion->tops;
-        choices[i] = (struct http_choice){.index = i,
-                                          .text = kept->text.length > 0 ? kept->text.data : "",
-                                          .text_bytes = kept->text.length,
-                                          .ids = kept->ids.ids,
-                                          .id_count = kept->ids.count,
-                                          .logprobs = kept->logprobs,
-                                          .logprob_count = kept->logprob_count,
-                                          .end = &kept->end};
-        tell_prompt(&completion->calls[i / completion->n], kept, &choices[i]);
+        struct prompt_call *call = &completion->calls[i / completion->n];
+        choices[i] = (struct http_choice){
+            .index = i,
+            .text = kept->text.length > 0 ? kept->text.data : "",
+            .text_bytes = kept->text.length,
+            .ids = kept->ids.ids,
+            .id_count = kept->ids.count,
+            .logprobs = http_logprobs_read(&kept->logprobs, completion->tops),
+            .logprob_count = kept->logprobs.count,
+            .end = &kept->end,
+            .prompt_logprobs = http_logprobs_read(&call->prompt_logprobs, completion->prompt_tops),
+            .prompt_count = call->prompt_logprobs.count};
+        tell_prompt(call, kept, &choices[i]);
     }
     http_answer_write(text.file, &completion->answer, choices, count, &completion->usage);
     fputc('\n', text.file);
@@ -231,8 +214,7 @@ static void see_start(void *context, const struct generation_start *start) {
     struct completion *completion = call->completion;
     completion->usage.prompt_tokens += start->prompt_tokens;
     completion->usage.cached_tokens += start->cached_tokens;
-    if (completion->answer.has_ids &&
-        !keep_ids(&call->prompt, start->prompt, start->prompt_tokens)) {
+    if (!keep_prompt(call, start)) {
         fail_for_memory(completion);
         return;
     }
@@ -247,7 +229,10 @@ static void see_start(void *context, const struct generation_start *start) {
     bool written = true;
     for (int32_t i = 0; i < completion->n && written;
          i++) { /* a chat's first event tells the role */
-        struct http_choice first = {.is_first = true, .text = "", .prompt = start};
+        struct http_choice first = {.is_first = true,
+                                    .text = "",
+                                    .prompt_logprobs = start->prompt_logprobs,
+                                    .prompt_count = start->prompt_tokens};
         tell_prompt(call, choice_of(call, i, &first.index), &first);
         written = write_event(completion, &first, NULL);
     }
@@ -332,6 +317,7 @@ static struct completion *create_completion(struct generation_service *service,
     completion->include_usage = body->include_usage;
     completion->n = body->request.n;
     completion->tops = body->request.sampling.logprobs;
+    completion->prompt_tops = body->request.prompt_logprobs;
     completion->prompt_count = body->prompt_count;
     completion->calls = calloc((size_t)body->prompt_count, sizeof *completion->calls);
     completion->choices =

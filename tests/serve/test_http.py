@@ -115,6 +115,24 @@ def check_fields(door):
     assert door.complete(prompt=PROMPT, max_tokens=1, temperature=0)["choices"] != never["choices"]
 
 
+def check_prompt_logprobs(door):
+    """The same whole and streamed, one list for each choice; beside the choices of a conversation."""
+    fields = {"prompt": [PROMPT, "One"], "n": 2, "max_tokens": 2, "temperature": 0, "prompt_logprobs": 2}
+    choices = door.complete(**fields)["choices"]
+    events = door.stream("/v1/completions", **fields)
+    for choice in choices:
+        told = choice["prompt_logprobs"]
+        assert told[0] is None and all(2 <= len(token) <= 3 for token in told[1:])
+        assert [told] == [part["prompt_logprobs"] for event in events for part in event["choices"]
+                          if part["index"] == choice["index"] and "prompt_logprobs" in part]
+    assert "".join(list(token.values())[0]["decoded_token"] for token in choices[0]["prompt_logprobs"][1:]) in PROMPT
+    assert choices[0]["prompt_logprobs"] == choices[1]["prompt_logprobs"] != choices[2]["prompt_logprobs"]
+    fields = {"messages": [{"role": "user", "content": "One"}], "max_tokens": 2, "temperature": 0, "prompt_logprobs": 0}
+    whole = door.call("POST", "/v1/chat/completions", fields)[2]
+    assert len(whole["prompt_logprobs"]) == whole["usage"]["prompt_tokens"] and whole["prompt_logprobs"][1]
+    assert door.stream("/v1/chat/completions", **fields)[0]["prompt_logprobs"] == whole["prompt_logprobs"]
+
+
 def check_chat(door):
     fields = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Tell me"},
                                                         {"type": "text", "text": "a story"}]}],
@@ -279,6 +297,7 @@ def main():
         check_same_as_grpc(server, door)
         check_many(door)
         check_fields(door)
+        check_prompt_logprobs(door)
         check_chat(door)
         check_refusals(door)
         check_operators(door)

@@ -173,9 +173,11 @@ def check_http(plain, bare):
                 assert joined(events, number) == joined(again, number) == choice["token_ids"]
                 prompts = [e["choices"][0].get("prompt_token_ids") for e in events if e["choices"][0]["index"] == number]
                 assert prompts[0] == choice["prompt_token_ids"] and not any(prompts[1:])
-    events = door.stream("/v1/completions", prompt=PROMPTS[0], max_tokens=2, temperature=0, prompt_logprobs=1)
-    prompt = events[0]["choices"][0]["prompt_logprobs"]
-    assert prompt[0] is None and prompt[1]["6"]["decoded_token"] is None and events[0]["choices"][0]["prompt_token_ids"]
+    fields = {"prompt": PROMPTS[0], "max_tokens": 2, "temperature": 0, "prompt_logprobs": 1}
+    first = door.stream("/v1/completions", **fields)[0]["choices"][0]
+    prompt = door.complete(**fields)["choices"][0]["prompt_logprobs"]
+    assert prompt[0] is None and prompt[1]["6"]["decoded_token"] is None and first["prompt_logprobs"] == prompt
+    assert first["prompt_token_ids"] == PROMPTS[0] and first["token_ids"] == []
 
 
 def check_chat_ids(door):
