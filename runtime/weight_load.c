@@ -241,9 +241,20 @@ static float element_as_f32(const void *source, enum dtype dtype, int32_t index)
     return dtype == DTYPE_BF16 ? dtype_bf16_to_f32(bits) : dtype_f16_to_f32(bits);
 }
 
-/* Uniform numbers of variance 1/columns (so that activations keep their size), norms all 1, biases
- * 0. Each row has its own beginning, so that the numbers do not depend on who holds which part. */
-static void fill_dummy(const struct load_piece *piece, uint16_t *out) {
+/* The largest of a matrix's dummy numbers. Their variance is 1/columns, so that activations keep
+ * their size; what is added to the residual is so much smaller that all layers together add as much
+ * as the embedding is. Without that the tokens of a sequence would soon all look alike, and go to
+ * the same experts, as they never do in a model that was trained. */
+static float dummy_amplitude(const struct load_item *item, int32_t layers) {
+    float amplitude = sqrtf(3.0f / (float)item->columns);
+    bool is_added = item->role == ROLE_O || item->role == ROLE_DENSE_DOWN ||
+                    item->role == ROLE_EXPERT_DOWN || item->role == ROLE_SHARED_DOWN;
+    return is_added ? amplitude / sqrtf((float)item->rows * 2.0f * (float)layers) : amplitude;
+}
+
+/* Uniform numbers, norms all 1, biases 0. Each row has its own beginning, so that the numbers do
+ * not depend on who holds which part. */
+static void fill_dummy(const struct load_piece *piece, int32_t layers, uint16_t *out) {
     const struct load_item *item = piece->item;
     struct load_range own = columns_of(item);
     if (item->is_vector) {
@@ -254,7 +265,7 @@ static void fill_dummy(const struct load_piece *piece, uint16_t *out) {
             out[i] = dtype_f32_to_bf16(is_norm ? 1.0f : 0.0f);
         return;
     }
-    float amplitude = sqrtf(3.0f / (float)item->columns);
+    float amplitude = dummy_amplitude(item, layers);
     for (int32_t row = piece->first_row; row < piece->first_row + piece->rows; row++) {
         uint64_t state = (uint64_t)item->role * 0x9e3779b97f4a7c15u +
                          (uint64_t)item->layer * 0xbf58476d1ce4e5b9u +
@@ -293,7 +304,7 @@ static void load_one_piece(void *context, int32_t index, int32_t thread) {
     if (atomic_load(&load->failed) != STATUS_OK)
         return;
     if (piece->tensor == NULL) {
-        fill_dummy(piece, (uint16_t *)(void *)buffer);
+        fill_dummy(piece, load->weights->spec->layers, (uint16_t *)(void *)buffer);
     } else {
         enum status status = read_piece(load, piece, buffer);
         if (status != STATUS_OK) {
