@@ -175,7 +175,7 @@ static size_t step_back(struct jinja_string string) {
     return bytes;
 }
 
-size_t jinja_string_space_at_end(struct jinja_string string) {
+static size_t space_at_end(struct jinja_string string) {
     if (string.length == 0)
         return 0;
     size_t bytes = step_back(string);
@@ -203,7 +203,7 @@ struct jinja_string jinja_string_strip_end(struct jinja_string string,
     while (string.length > 0) {
         size_t kept = string.length - step_back(string);
         if (characters == NULL
-                ? jinja_string_space_at_end(string) == 0
+                ? space_at_end(string) == 0
                 : !among(*characters, jinja_string_part(string, kept, string.length)))
             break;
         string.length = kept;

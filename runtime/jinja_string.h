@@ -39,10 +39,9 @@ bool jinja_string_ends(struct jinja_string string, struct jinja_string part);
 
 bool jinja_string_is_ascii(struct jinja_string string);
 
-/* Bytes of the whitespace code point (as Python's str.isspace) that `string` starts (ends) with, 0
- * if it starts (ends) with another. Local. */
+/* Bytes of the whitespace code point (as Python's str.isspace) that `string` starts with, 0 if it
+ * starts with another. Local. */
 size_t jinja_string_space_at_start(struct jinja_string string);
-size_t jinja_string_space_at_end(struct jinja_string string);
 
 /* Without the whitespace, or the code points of `characters` where that is not NULL, at its start
  * (end). Local. */

@@ -78,16 +78,8 @@ int64_t rpc_call_deadline_ns(const struct rpc_call *call) {
     return call->deadline_ns;
 }
 
-const char *rpc_call_peer(const struct rpc_call *call) {
-    return call->session->peer;
-}
-
 const char *rpc_call_client(const struct rpc_call *call) {
     return call->client[0] != 0 ? call->client : call->session->client;
-}
-
-const char *rpc_call_path(const struct rpc_call *call) {
-    return call->method->path;
 }
 
 struct rpc_arena *rpc_call_arena(struct rpc_call *call) {
@@ -106,7 +98,8 @@ const char *rpc_call_metadata(const struct rpc_call *call, const char *name) {
     return NULL;
 }
 
-bool rpc_call_is_writable(const struct rpc_call *call, size_t size) {
+/* Whether the queue takes `size` bytes more now. */
+static bool is_writable(const struct rpc_call *call, size_t size) {
     size_t queued = rpc_buffer_size(&call->queue);
     if (queued == 0)
         return true;
@@ -133,7 +126,7 @@ enum status rpc_call_reserve(struct rpc_call *call, size_t size, uint8_t **data)
     ASSERT(call->is_live);
     if (size > UINT32_MAX)
         return STATUS_LIMIT;
-    if (!rpc_call_is_writable(call, size + RPC_DEFRAMER_PREFIX_BYTES)) {
+    if (!is_writable(call, size + RPC_DEFRAMER_PREFIX_BYTES)) {
         note_refusal(call);
         return STATUS_LIMIT;
     }

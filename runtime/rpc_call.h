@@ -52,9 +52,6 @@ enum status rpc_call_send(struct rpc_call *call, const uint8_t *data, size_t siz
  * the next use of the call. Local. */
 enum status rpc_call_reserve(struct rpc_call *call, size_t size, uint8_t **data);
 
-/* Whether rpc_call_send would take a message of `size` bytes now. Local. */
-bool rpc_call_is_writable(const struct rpc_call *call, size_t size);
-
 /* Ends the call when its queue has been sent. `message` (UTF-8, for people; NULL: none) is copied.
  * `call` is dead afterwards. Local. */
 void rpc_call_finish(struct rpc_call *call, enum rpc_code code, const char *message);
@@ -78,15 +75,9 @@ const char *rpc_call_metadata(const struct rpc_call *call, const char *name);
  * the call itself then; the service may plan with it. Local. */
 int64_t rpc_call_deadline_ns(const struct rpc_call *call);
 
-/* "ipv4:127.0.0.1:40312", "ipv6:[::1]:40312" or "unix:". Valid as long as the call. Local. */
-const char *rpc_call_peer(const struct rpc_call *call);
-
 /* Who asks, for fairness among clients: "key:2" (the second bearer key of the file), "cert:NAME"
  * (the common name of a client certificate), or the peer's address without its port. Local. */
 const char *rpc_call_client(const struct rpc_call *call);
-
-/* The path of the call's method. Local. */
-const char *rpc_call_path(const struct rpc_call *call);
 
 /* Memory that lives as long as the call, with a cap: for what is unpacked from its messages.
  * Emptied after each message of a streams_requests method. Local. */

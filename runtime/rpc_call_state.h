@@ -20,7 +20,7 @@ struct rpc_http2 {
     nghttp2_session *nghttp2;
     rpc_loop_handler *on_output;
     void *context;
-    char *peer, *client;
+    char *client;
     struct rpc_call *calls; /* all streams, also those that only wait to be closed */
     int64_t call_count;
     int64_t patience;    /* frames that the client may still send without sense, see rpc_http2.c */

@@ -69,8 +69,8 @@ static void on_open(void *context) {
     if (rpc_channel_peer_name(&connection->pipe.channel, name, sizeof(name)))
         snprintf(connection->client, sizeof(connection->client), "cert:%s", name);
     /* Without memory there is no session: receive says that this is the end. */
-    (void)rpc_http2_create(connection->door, connection->peer, connection->client, send_later,
-                           connection, &connection->http2);
+    (void)rpc_http2_create(connection->door, connection->client, send_later, connection,
+                           &connection->http2);
     if (connection->http2 != NULL && connection->is_draining)
         rpc_http2_drain(connection->http2);
 }

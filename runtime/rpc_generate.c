@@ -25,7 +25,7 @@ struct open_call {
 
 /* ---- endings ---- */
 
-enum rpc_code rpc_generate_code(enum generation_error error) {
+static enum rpc_code code_of(enum generation_error error) {
     switch (error) {
     case GENERATION_ERROR_NONE:
         return RPC_OK;
@@ -57,7 +57,7 @@ void rpc_generate_refuse(struct rpc_call *call, enum generation_error error,
         if (rpc_call_set_trailer(call, "retry-after-ms", text) != STATUS_OK)
             LOG_DEBUG("rpc: no room for retry-after-ms");
     }
-    rpc_call_finish(call, rpc_generate_code(error), message->text);
+    rpc_call_finish(call, code_of(error), message->text);
 }
 
 static void open_call_free(struct open_call *self) {
@@ -193,7 +193,7 @@ static void on_done(void *context, const struct generation_usage *usage) {
 static void on_error(void *context, enum generation_error error, const char *message) {
     struct open_call *self = context;
     self->generation = NULL;
-    end(self, rpc_generate_code(error), message);
+    end(self, code_of(error), message);
 }
 
 void rpc_generate_on_cancel(void *context, struct rpc_call *call, enum rpc_code reason) {

@@ -204,9 +204,8 @@ static enum status say_settings(struct rpc_http2 *session) {
     return STATUS_OK;
 }
 
-enum status rpc_http2_create(struct rpc_door *door, const char *peer, const char *client,
-                             rpc_loop_handler *on_output, void *context,
-                             struct rpc_http2 **session) {
+enum status rpc_http2_create(struct rpc_door *door, const char *client, rpc_loop_handler *on_output,
+                             void *context, struct rpc_http2 **session) {
     struct rpc_http2 *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return STATUS_NO_MEMORY;
@@ -215,10 +214,9 @@ enum status rpc_http2_create(struct rpc_door *door, const char *peer, const char
     made->context = context;
     made->patience = PATIENCE_MAX;
     made->patience_ns = rpc_loop_now_ns(door->loop);
-    made->peer = strdup(peer);
     made->client = strdup(client);
     enum status status = STATUS_NO_MEMORY;
-    if (made->peer != NULL && made->client != NULL)
+    if (made->client != NULL)
         status = open_nghttp2(made);
     if (status == STATUS_OK)
         status = say_settings(made);
@@ -235,7 +233,6 @@ void rpc_http2_destroy(struct rpc_http2 *session) {
     while (session->calls != NULL)
         rpc_call_destroy(session->calls, RPC_UNAVAILABLE);
     nghttp2_session_del(session->nghttp2);
-    free(session->peer);
     free(session->client);
     free(session);
 }

@@ -14,11 +14,10 @@
 struct rpc_door;
 struct rpc_http2;
 
-/* `peer` and `client` as in rpc_call.h, copied. on_output(context) says that there is something to
+/* `client` as in rpc_call.h, copied. on_output(context) says that there is something to
  * send; it may be called from anywhere and must only note that. STATUS_NO_MEMORY. Local. */
-enum status rpc_http2_create(struct rpc_door *door, const char *peer, const char *client,
-                             rpc_loop_handler *on_output, void *context,
-                             struct rpc_http2 **session);
+enum status rpc_http2_create(struct rpc_door *door, const char *client, rpc_loop_handler *on_output,
+                             void *context, struct rpc_http2 **session);
 
 /* Calls that run are cancelled with UNAVAILABLE. NULL is allowed. Local. */
 void rpc_http2_destroy(struct rpc_http2 *session);

@@ -35,7 +35,8 @@ static void wake_siblings(struct scheduler *scheduler, int32_t leader) {
     }
 }
 
-void scheduler_state_promote(struct scheduler *scheduler, int32_t leader) {
+/* A parked request becomes a waiting one, with its fellows behind it: their leader is gone. */
+static void promote(struct scheduler *scheduler, int32_t leader) {
     int32_t first = scheduler->request[leader].first_parked;
     if (first < 0)
         return;
@@ -111,7 +112,8 @@ void scheduler_state_settle(struct scheduler *scheduler, int32_t handle) {
     }
 }
 
-void scheduler_state_retire(struct scheduler *scheduler, int32_t handle) {
+/* A running request gives place and blocks back; its state is the caller's to set. */
+static void retire(struct scheduler *scheduler, int32_t handle) {
     struct scheduled_request *request = &scheduler->request[handle];
     struct scheduler_group *group = &scheduler->group[request->group];
     remove_running(scheduler, handle);
@@ -133,10 +135,10 @@ void scheduler_state_end(struct scheduler *scheduler, int32_t handle) {
     struct scheduled_request *request = &scheduler->request[handle];
     ASSERT(request->state != REQUEST_FREE);
     if (request->state == REQUEST_RUNNING)
-        scheduler_state_retire(scheduler, handle);
+        retire(scheduler, handle);
     else if (request->state == REQUEST_PARKED)
         unpark(scheduler, handle);
-    scheduler_state_promote(scheduler, handle);
+    promote(scheduler, handle);
     fair_queue_leave(&scheduler->queue, handle);
     index_heap_remove(&scheduler->ends, handle);
     request->state = REQUEST_FREE;
@@ -145,7 +147,7 @@ void scheduler_state_end(struct scheduler *scheduler, int32_t handle) {
 
 void scheduler_state_preempt(struct scheduler *scheduler, int32_t handle) {
     struct scheduler_group *group = &scheduler->group[scheduler->request[handle].group];
-    scheduler_state_retire(scheduler, handle);
+    retire(scheduler, handle);
     scheduler->preemptions++;
     group->preempted = true;
     scheduler_state_wait(scheduler, handle);

@@ -83,15 +83,9 @@ int32_t scheduler_state_missing(const struct scheduled_request *request);
 /* Puts a live request into the waiting line. */
 void scheduler_state_wait(struct scheduler *scheduler, int32_t handle);
 
-/* A parked request becomes a waiting one, with its fellows behind it: their leader is gone. */
-void scheduler_state_promote(struct scheduler *scheduler, int32_t leader);
-
 /* The step in progress is through: staged rows become final, full blocks are published, siblings
  * wake. */
 void scheduler_state_settle(struct scheduler *scheduler, int32_t handle);
-
-/* A running request gives place and blocks back; its state is the caller's to set. */
-void scheduler_state_retire(struct scheduler *scheduler, int32_t handle);
 
 /* Ends a live request in whatever state; the handle is free. */
 void scheduler_state_end(struct scheduler *scheduler, int32_t handle);

@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     raise_stage(&stage);
     struct rpc_door *door = rpc_server_door(stage.server);
     struct rpc_http2 *session = NULL;
-    ASSERT(rpc_http2_create(door, "unix:", "unix:", note_output, NULL, &session) == STATUS_OK);
+    ASSERT(rpc_http2_create(door, "unix:", note_output, NULL, &session) == STATUS_OK);
     bool goes_on = rpc_http2_receive(session, (const uint8_t *)preface, sizeof(preface) - 1);
     size_t piece = data[0] % 16 == 0 ? size : data[0];
     for (size_t at = 1; at < size && goes_on && !rpc_http2_is_done(session); at += piece) {

@@ -1,5 +1,6 @@
-"""Load held: 256 streams at once, then floods of short requests. Memory of rank 0 stays as it was once everything was
-in use, and each request is answered or refused with a status. Usage: test_hold.py RANKS REQUESTS"""
+"""Load held: 256 streams at once for about so many seconds, then floods of short requests. Memory of rank 0 stays as it
+was once everything was in use, and each request is answered or refused with a status.
+Usage: test_hold.py RANKS SECONDS"""
 import json
 import os
 import subprocess
@@ -48,10 +49,11 @@ def short(server, *arguments):
 
 
 def main():
-    ranks, requests = int(sys.argv[1]), int(sys.argv[2])
+    ranks, seconds = int(sys.argv[1]), int(sys.argv[2])
     with Server(ranks=ranks) as server:
         # Freed blocks of the KV cache keep their content: its memory is all touched once it has been filled.
-        _, before = held(server, STREAMS + int(1.3 * int(server.ready[3]) / (PROMPT + ANSWER)))
+        result, before = held(server, STREAMS + int(1.3 * int(server.ready[3]) / (PROMPT + ANSWER)))
+        requests = int(seconds * result["request_throughput"])
         result, after = held(server, requests)
         print(f"{requests} requests of {ANSWER} tokens in {result['duration']:.0f} s, {STREAMS} at once: rank 0 held "
               f"{before} kB before, {after} kB at most; {result['output_throughput']:.0f} tokens/s", flush=True)
