@@ -1,5 +1,6 @@
 /* One thread, one epoll loop: whatever comes from clients, from the engine thread, from signals and
  * from the clock is handled here, one thing after another. */
+#define _GNU_SOURCE
 #include "launcher/serve_doors.h"
 
 #include <errno.h>
@@ -160,6 +161,18 @@ static enum status open_http(struct serve_doors *doors) {
     return http_openai_create(doors->loop, &server, &options, &doors->http);
 }
 
+/* A door that is open everywhere has no address that says where: this host's name does, also to
+ * clients on other hosts, who need not know where Slurm has put the coordinator. */
+static void tell_address(struct serve_doors *doors) {
+    const char *given = doors->options.flags->host, *bound = rpc_doors_address(doors->rpc);
+    char host[65] = "";
+    bool is_everywhere = strcmp(given, "0.0.0.0") == 0 || strcmp(given, "::") == 0;
+    if (is_everywhere && gethostname(host, sizeof host - 1) == 0)
+        snprintf(doors->address, sizeof doors->address, "%s%s", host, strrchr(bound, ':'));
+    else
+        snprintf(doors->address, sizeof doors->address, "%s", bound);
+}
+
 static enum status open_doors(struct serve_doors *doors) {
     const struct serve_flags *flags = doors->options.flags;
     bool is_ipv6 = strchr(flags->host, ':') != NULL;
@@ -181,6 +194,7 @@ static enum status open_doors(struct serve_doors *doors) {
                                               .end = end_server,
                                               .end_context = doors}};
     RETURN_IF_ERROR(rpc_doors_create(&rpc, &doors->rpc));
+    tell_address(doors);
     return flags->no_http ? STATUS_OK : open_http(doors);
 }
 
@@ -220,7 +234,7 @@ enum status serve_doors_create(const struct serve_doors_options *options,
 }
 
 const char *serve_doors_address(const struct serve_doors *doors) {
-    return rpc_doors_address(doors->rpc);
+    return doors->address;
 }
 
 int32_t serve_doors_http_port(const struct serve_doors *doors) {

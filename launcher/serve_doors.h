@@ -27,7 +27,8 @@ struct serve_doors_options {
 enum status serve_doors_create(const struct serve_doors_options *options,
                                struct serve_doors **doors);
 
-/* "127.0.0.1:50051": where clients come. */
+/* "127.0.0.1:50051": where clients come; "node1:50051" when this host, node1, listens on all of its
+ * addresses. Local. */
 const char *serve_doors_address(const struct serve_doors *doors);
 
 /* Of the HTTP door; 0: there is none. */

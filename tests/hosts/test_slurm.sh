@@ -1,6 +1,7 @@
 #!/bin/sh
 # A Slurm cluster of four nodes on this machine: munged, slurmctld and four slurmd, each on a host of its own. moebius
-# under srun --mpi=pmix and in the batch job of launcher/examples says what it says on one rank; without PMIx it refuses.
+# under srun --mpi=pmix says what it says on one rank, and so does the server of the batch job of launcher/examples to a
+# client on another host, until scancel drains it; without PMIx moebius refuses.
 # Nothing of the system's own Slurm or munge is used or touched.
 # Usage: test_slurm.sh MOEBIUS TOP
 set -eu
@@ -63,7 +64,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=2
+KillWait=250
 SlurmdTimeout=60
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 NodeName=${prefix}[0-3] NodeAddr=10.77.0.[1-4] CPUs=4 RealMemory=1000 State=UNKNOWN
@@ -99,9 +100,9 @@ clean_up_slurm() {
     clean_up # ends whatever runs on the hosts: slurmctld, slurmd and their steps
 }
 
-# ids FILE: the tokens that a run has printed, or nothing.
+# ids FILE [NAME]: the tokens that a run has printed, or nothing.
 ids() {
-    sed -n 's/.*"output_ids": *\(\[[^]]*\]\).*/\1/p' "$1"
+    sed -n "s/.*\"${2:-output_ids}\": *\(\[[^]]*\]\).*/\1/p" "$1"
 }
 
 job_ended() {
@@ -127,9 +128,40 @@ on_login "SLURM_PMIX_FENCE=ring srun --mpi=pmix --kill-on-bad-exit=1 -N4 --ntask
     >"$scratch/srun" 2>"$scratch/err" || fail "srun: $(cat "$scratch/err")"
 [ "$(ids "$scratch/srun")" = "$expected" ] || fail "srun on 8 ranks: expected $expected, got $(cat "$scratch/srun")"
 
-job=$(on_login "sbatch --parsable --output=$scratch/batch $top/launcher/examples/moebius.sbatch $asked")
+# The batch job serves on four nodes, and the last of them asks the first. A request that is open when scancel comes is
+# answered to its end, and the job's exit code is the server's.
+served=$scratch/served
+: >"$served"
+job=$(on_login "sbatch --parsable --output=$served $top/launcher/examples/moebius.sbatch --model $top/launcher/demo-moe \
+    --threads 1 --shutdown-timeout 240")
+wait_until grep -q '^ready: ' "$served" || fail "not ready: $(cat "$served")"
+server=$(on_login "squeue -h -j $job -o %B"):50051
+grep -q "^ready: gRPC at $server, HTTP at port 8000, 4 ranks, " "$served" ||
+    fail "expected a server of 4 ranks at $server: $(cat "$served")"
+complete="'$MOEBIUS' complete --server $server --token-ids '1 2 3' --ignore-eos --temperature 0"
+"$here/on_host.sh" "${prefix}3" "$complete --max-tokens 40 --json" >"$scratch/asked" 2>"$scratch/err" ||
+    fail "complete: $(cat "$scratch/err")"
+[ "$(ids "$scratch/asked" token_ids)" = "$expected" ] || fail "served: expected $expected, got $(cat "$scratch/asked")"
+
+"$here/on_host.sh" "${prefix}3" "$complete --max-tokens 1000" >"$scratch/long" 2>"$scratch/err" &
+client=$!
+wait_until test -s "$scratch/long" || fail "no answer: $(cat "$scratch/err" "$served")"
+on_login "scancel $job"
+wait "$client" || fail "an open request during scancel: $(cat "$scratch/err" "$served")"
 wait_until job_ended "$job" || fail "job $job does not end"
-[ "$(ids "$scratch/batch")" = "$expected" ] || fail "sbatch: expected $expected, got $(cat "$scratch/batch")"
+on_login "scontrol show job $job" >"$scratch/job"
+if ! grep -q "JobState=CANCELLED" "$scratch/job" || ! grep -q "ExitCode=0:0" "$scratch/job" ||
+    ! grep -q "draining: 1 requests open" "$served" || ! grep -q "served 1040 tokens in " "$served"; then
+    fail "scancel: expected a server that drains 1000 tokens and ends with 0: $(cat "$scratch/job" "$served")"
+fi
+
+# Control: Slurm tells of a step that scancel has ended by SIGTERM.
+job=$(on_login "sbatch --parsable --output=$scratch/slept --wrap 'srun sh -c \"echo began; exec sleep 60\"'")
+wait_until grep -qs began "$scratch/slept" || fail "a job that sleeps does not begin"
+on_login "scancel $job"
+wait_until job_ended "$job" || fail "job $job does not end"
+on_login "scontrol show job $job" >"$scratch/job"
+! grep -q "ExitCode=0:0" "$scratch/job" || fail "control: a job that was ended by SIGTERM has ended well"
 
 # Control: four processes that know nothing of each other are no job.
 code=0
@@ -146,5 +178,5 @@ on_login "SLURM_PMIX_FENCE=ring timeout 60 srun --mpi=pmix --kill-on-bad-exit=1 
 if { [ "$code" -ne 137 ] && [ "$code" -ne 143 ]; } || ! grep -q "task 2: Killed" "$scratch/err"; then
     fail "a killed rank: expected exit code 137 or 143 and its name, got $code: $(cat "$scratch/err")"
 fi
-echo "slurm: srun on 8 ranks and sbatch on 4 as on one; a killed rank ended the step with $code"
+echo "slurm: srun on 8 ranks and a server on 4 as on one rank; a killed rank ended the step with $code"
 [ "$failures" -eq 0 ]
