@@ -19,6 +19,9 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 
+/* A receive with room for more is posted only when its message begins to come, so that the time for
+ * the bytes is told apart from the wait for them. */
+#define LOOK_BYTES (64 << 10)
 #define KIND_BITS 4      /* of a tag, lowest first; the step's own lowest bits take the rest */
 #define LAYER_BITS 10    /* layer + 1 */
 #define SPIN_BYTE_NS 1   /* and for each byte that is under way: fragments want to be moved on */
@@ -39,7 +42,8 @@ struct transport_mpi {
     MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
     MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
     int finished[2 * TRANSPORT_RANKS_MAX];
-    bool alive[TRANSPORT_RANKS_MAX]; /* by peer: gave a sign of life during this wait */
+    bool unseen[TRANSPORT_RANKS_MAX]; /* by receive: not posted before something is there */
+    bool alive[TRANSPORT_RANKS_MAX];  /* by peer: gave a sign of life during this wait */
 };
 
 static struct transport_mpi *self_of(struct transport *transport) {
@@ -95,6 +99,10 @@ static enum status post(struct transport_mpi *mpi, const struct transport_scope 
                         const struct transport_receive *receives, int32_t receive_count) {
     for (int32_t i = 0; i < receive_count; i++) {
         RETURN_IF_ERROR(check_room(mpi, scope, receives[i].capacity));
+        mpi->requests[i] = MPI_REQUEST_NULL;
+        mpi->unseen[i] = receives[i].capacity > LOOK_BYTES;
+        if (mpi->unseen[i])
+            continue;
         int code = MPI_Irecv(receives[i].buffer, (int)receives[i].capacity, MPI_BYTE,
                              receives[i].peer, MPI_ANY_TAG, mpi->communicator, &mpi->requests[i]);
         if (code != MPI_SUCCESS)
@@ -155,8 +163,9 @@ static int32_t request_count(const struct wait *wait) {
     return wait->receive_count + wait->send_count;
 }
 
-static bool is_missing(const struct transport_mpi *mpi, int32_t request) {
-    return mpi->requests[request] != MPI_REQUEST_NULL;
+static bool is_missing(const struct transport_mpi *mpi, const struct wait *wait, int32_t request) {
+    return mpi->requests[request] != MPI_REQUEST_NULL ||
+           (request < wait->receive_count && mpi->unseen[request]);
 }
 
 static int32_t peer_of(const struct wait *wait, int32_t request) {
@@ -169,7 +178,7 @@ static int32_t peer_of(const struct wait *wait, int32_t request) {
 /* Whether a request before this one names the same peer. */
 static bool is_named(const struct transport_mpi *mpi, const struct wait *wait, int32_t request) {
     for (int32_t i = 0; i < request; i++)
-        if (is_missing(mpi, i) && peer_of(wait, i) == peer_of(wait, request))
+        if (is_missing(mpi, wait, i) && peer_of(wait, i) == peer_of(wait, request))
             return true;
     return false;
 }
@@ -182,7 +191,7 @@ static void report_deadline(const struct transport_mpi *mpi, const struct wait *
     text[0] = '\0';
     for (int32_t i = 0; i < request_count(wait) && used < 400; i++) {
         int32_t peer = peer_of(wait, i);
-        if (is_missing(mpi, i) && !is_named(mpi, wait, i) && !(silent && mpi->alive[peer]))
+        if (is_missing(mpi, wait, i) && !is_named(mpi, wait, i) && !(silent && mpi->alive[peer]))
             used += snprintf(text + used, sizeof text - (size_t)used, "%s rank %d on %s",
                              used > 0 ? "," : "", peer, mpi->transport.host_of[peer]);
     }
@@ -212,7 +221,7 @@ static void give_signs(struct transport_mpi *mpi) {
 
 static bool all_missing_are_alive(const struct transport_mpi *mpi, const struct wait *wait) {
     for (int32_t i = 0; i < request_count(wait); i++)
-        if (is_missing(mpi, i) && !mpi->alive[peer_of(wait, i)])
+        if (is_missing(mpi, wait, i) && !mpi->alive[peer_of(wait, i)])
             return false;
     return true;
 }
@@ -251,12 +260,38 @@ static bool pause_between_polls(const struct wait *wait, int64_t quiet_ns) {
     return true;
 }
 
+/* Posts the long receives whose messages have begun to come; *events: how many. */
+static enum status look(struct transport_mpi *mpi, struct wait *wait, int32_t *events) {
+    *events = 0;
+    for (int32_t i = 0; i < wait->receive_count; i++) {
+        struct transport_receive *receive = &wait->receives[i];
+        MPI_Message message;
+        int there = 0;
+        if (!mpi->unseen[i])
+            continue;
+        int code = MPI_Improbe(receive->peer, MPI_ANY_TAG, mpi->communicator, &there, &message,
+                               MPI_STATUS_IGNORE);
+        if (code == MPI_SUCCESS && there) {
+            mpi->unseen[i] = false;
+            (*events)++;
+            code = MPI_Imrecv(receive->buffer, (int)receive->capacity, MPI_BYTE, &message,
+                              &mpi->requests[i]);
+        }
+        if (code != MPI_SUCCESS)
+            return mpi_failed(mpi, wait->scope, receive->peer, code);
+    }
+    return STATUS_OK;
+}
+
 /* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only.
  * After a sleep that would be a whole sleep late, so there it looks twice. MPI_Test does it by
  * itself. */
 static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *through) {
     if (count == 1) {
         mpi->finished[0] = 0;
+        *through = 0;
+        if (mpi->requests[0] == MPI_REQUEST_NULL)
+            return MPI_SUCCESS;
         return MPI_Test(&mpi->requests[0], through, &mpi->statuses[0]);
     }
     int code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
@@ -265,15 +300,17 @@ static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *
     return code;
 }
 
-/* One look at all requests; *events: how many are through. */
+/* One look at all requests; *left: those that are not through; *events: what has happened. */
 static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool slept,
-                             int32_t *events) {
+                             int32_t *left, int32_t *events) {
     int through;
+    RETURN_IF_ERROR(look(mpi, wait, events));
     int code = test_some(mpi, request_count(wait), slept, &through);
     if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
         return mpi_failed(mpi, wait->scope, peer_of(wait, 0), code);
-    *events = through > 0 ? through : 0;
     for (int i = 0; i < through; i++) {
+        (*left)--;
+        (*events)++;
         int32_t at = mpi->finished[i];
         if (code == MPI_ERR_IN_STATUS && mpi->statuses[i].MPI_ERROR != MPI_SUCCESS)
             return mpi_failed(mpi, wait->scope, peer_of(wait, at), mpi->statuses[i].MPI_ERROR);
@@ -285,25 +322,24 @@ static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool 
 
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = request_count(wait), events = 0;
-    int64_t first = 0, quiet_since = wait->start_ns;
+    int64_t first = 0, looked = wait->start_ns, quiet_since = wait->start_ns;
     bool slept = false;
     while (left > 0) {
-        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &events));
-        left -= events;
-        if (events == 0) {
-            int64_t now = clock_now_ns();
-            RETURN_IF_ERROR(check_deadline(mpi, wait, now - wait->start_ns));
-            slept = pause_between_polls(wait, now - quiet_since);
+        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &left, &events));
+        if (events > 0 && first == 0)
+            first = looked; /* MPI may move all the bytes before it says that some have come */
+        looked = clock_now_ns();
+        slept = false;
+        if (events > 0) {
+            quiet_since = looked;
             continue;
         }
-        quiet_since = clock_now_ns();
-        slept = false;
-        if (first == 0)
-            first = quiet_since;
+        RETURN_IF_ERROR(check_deadline(mpi, wait, looked - wait->start_ns));
+        slept = pause_between_polls(wait, looked - quiet_since);
     }
     if (mpi->transport.traffic != NULL && first > 0 && !wait->idle) {
         mpi->transport.traffic->wait_ns += first - wait->start_ns;
-        mpi->transport.traffic->transfer_ns += clock_now_ns() - first;
+        mpi->transport.traffic->transfer_ns += looked - first;
     }
     return STATUS_OK;
 }

@@ -40,11 +40,13 @@ static enum status dispatch(struct expert_exchange *exchange, const struct trans
                 .peer = peer, .data = writer->message, .bytes = writer->used};
             expert_flow_count_copies(exchange, writer->row_count);
         }
-        if (exchange->rows_of[peer] > 0)
-            receives[receive_count++] =
-                (struct transport_receive){.peer = peer,
-                                           .buffer = exchange->incoming[peer],
-                                           .capacity = exchange->message_bytes};
+        int64_t theirs = exchange->rows_of[peer], pairs = theirs * exchange->limits.top_k;
+        if (theirs > 0)
+            receives[receive_count++] = (struct transport_receive){
+                .peer = peer,
+                .buffer = exchange->incoming[peer],
+                .capacity = expert_message_capacity(1, copy_each ? pairs : theirs, pairs,
+                                                    expert_flow_row_bytes(exchange))};
     }
     RETURN_IF_ERROR(
         transport_exchange(transport, scope, sends, send_count, receives, receive_count));
