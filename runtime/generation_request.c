@@ -131,11 +131,14 @@ static bool encode(struct gate *gate, const char *text, size_t bytes, unsigned f
     struct log_diverted said;
     size_t most =
         (size_t)gate->limits->positions * tokenizer_token_bytes_max(gate->limits->tokenizer);
-    if (bytes > most)
-        return refuse(gate,
-                      "prompt: expected at most %zu bytes (--max-model-len times the longest "
-                      "token's), got %zu",
-                      most, bytes);
+    if (bytes > most) {
+        gate->error = generation_request_refuse(
+            gate->message, GENERATION_ERROR_TOO_LONG,
+            "prompt: expected at most %zu bytes (--max-model-len times the longest token's), got "
+            "%zu",
+            most, bytes);
+        return false;
+    }
     log_divert_begin(&said);
     enum status status =
         tokenizer_encode(gate->limits->tokenizer, text, bytes, flags, gate->prompt);
@@ -200,9 +203,13 @@ static bool make_prompt(struct gate *gate) {
                 sizeof *prompt->ids * (size_t)keep);
         prompt->count = keep;
     }
-    if (prompt->count < 1 || prompt->count >= positions)
-        return refuse(gate, "prompt: expected 1 to %d tokens (--max-model-len less one), got %lld",
-                      positions - 1, (long long)prompt->count);
+    if (prompt->count < 1 || prompt->count >= positions) {
+        gate->error = generation_request_refuse(
+            gate->message, prompt->count < 1 ? GENERATION_ERROR_INVALID : GENERATION_ERROR_TOO_LONG,
+            "prompt: expected 1 to %d tokens (--max-model-len less one), got %lld", positions - 1,
+            (long long)prompt->count);
+        return false;
+    }
     gate->like->prompt = prompt->ids;
     gate->like->prompt_count = (int32_t)prompt->count;
     return true;
@@ -214,11 +221,14 @@ static bool check_lengths(struct gate *gate) {
     const struct generation_request *request = gate->request;
     struct generation *like = gate->like;
     int32_t most = gate->limits->positions - like->prompt_count;
-    if (request->max_tokens < 0 || request->max_tokens > most)
-        return refuse(gate,
-                      "max_tokens: expected at most %d (--max-model-len %d less %d of the "
-                      "prompt), got %d",
-                      most, gate->limits->positions, like->prompt_count, request->max_tokens);
+    if (request->max_tokens < 0 || request->max_tokens > most) {
+        gate->error = generation_request_refuse(
+            gate->message,
+            request->max_tokens < 0 ? GENERATION_ERROR_INVALID : GENERATION_ERROR_TOO_LONG,
+            "max_tokens: expected at most %d (--max-model-len %d less %d of the prompt), got %d",
+            most, gate->limits->positions, like->prompt_count, request->max_tokens);
+        return false;
+    }
     like->max_tokens = request->max_tokens > 0 ? request->max_tokens : most;
     like->min_tokens = request->min_tokens;
     return check_int(gate, "min_tokens", request->min_tokens, 0, like->max_tokens);

@@ -11,10 +11,12 @@
 /* Why a request is not answered, by what a client can do about it. */
 enum generation_error {
     GENERATION_ERROR_NONE,
-    GENERATION_ERROR_INVALID,     /* gRPC INVALID_ARGUMENT,   HTTP 400: change the request */
-    GENERATION_ERROR_NO_TEXT,     /* gRPC FAILED_PRECONDITION, HTTP 400: no tokenizer here */
+    GENERATION_ERROR_INVALID,  /* gRPC INVALID_ARGUMENT,   HTTP 400: change the request */
+    GENERATION_ERROR_TOO_LONG, /* gRPC INVALID_ARGUMENT,   HTTP 400: prompt and output do not fit */
+    GENERATION_ERROR_NO_TEXT,  /* gRPC FAILED_PRECONDITION, HTTP 400: no tokenizer here */
     GENERATION_ERROR_NOT_FOUND,   /* gRPC NOT_FOUND,          HTTP 404: another model's name */
-    GENERATION_ERROR_UNSUPPORTED, /* gRPC UNIMPLEMENTED,      HTTP 501 */
+    GENERATION_ERROR_UNSUPPORTED, /* gRPC UNIMPLEMENTED,      HTTP 400: never, however often asked
+                                   */
     GENERATION_ERROR_FULL,        /* gRPC RESOURCE_EXHAUSTED, HTTP 429: later; see retry_after_ms */
     GENERATION_ERROR_UNAVAILABLE, /* gRPC UNAVAILABLE,        HTTP 503: draining, a rank is lost */
     GENERATION_ERROR_DEADLINE,    /* gRPC DEADLINE_EXCEEDED,  HTTP 504 */

@@ -265,36 +265,39 @@ void http_answer_write(FILE *out, const struct http_answer *answer, struct http_
 
 /* ---- errors ---- */
 
+/* By enum generation_error. OpenAI's clients look at `code`, which is a word or null, and come
+ * again by themselves after 429 and 5xx. */
+static const struct {
+    int32_t status;
+    const char *type, *code;
+} errors[] = {
+    [GENERATION_ERROR_NONE] = {200, "none", NULL},
+    [GENERATION_ERROR_INVALID] = {400, "invalid_request_error", NULL},
+    [GENERATION_ERROR_TOO_LONG] = {400, "invalid_request_error", "context_length_exceeded"},
+    [GENERATION_ERROR_NO_TEXT] = {400, "invalid_request_error", NULL},
+    [GENERATION_ERROR_NOT_FOUND] = {404, "not_found_error", "model_not_found"},
+    [GENERATION_ERROR_UNSUPPORTED] = {400, "not_implemented_error", NULL},
+    [GENERATION_ERROR_FULL] = {429, "rate_limit_error", "rate_limit_exceeded"},
+    [GENERATION_ERROR_UNAVAILABLE] = {503, "service_unavailable_error", NULL},
+    [GENERATION_ERROR_DEADLINE] = {504, "timeout_error", NULL},
+    [GENERATION_ERROR_INTERNAL] = {500, "internal_error", NULL},
+};
+
 int32_t http_answer_code(enum generation_error error) {
-    static const int32_t codes[] = {
-        [GENERATION_ERROR_NONE] = 200,        [GENERATION_ERROR_INVALID] = 400,
-        [GENERATION_ERROR_NO_TEXT] = 400,     [GENERATION_ERROR_NOT_FOUND] = 404,
-        [GENERATION_ERROR_UNSUPPORTED] = 501, [GENERATION_ERROR_FULL] = 429,
-        [GENERATION_ERROR_UNAVAILABLE] = 503, [GENERATION_ERROR_DEADLINE] = 504,
-        [GENERATION_ERROR_INTERNAL] = 500,
-    };
-    return codes[error];
+    return errors[error].status;
 }
 
 void http_answer_error(FILE *out, enum generation_error error, const char *message) {
-    static const char *const types[] = {
-        [GENERATION_ERROR_NONE] = "none",
-        [GENERATION_ERROR_INVALID] = "invalid_request_error",
-        [GENERATION_ERROR_NO_TEXT] = "invalid_request_error",
-        [GENERATION_ERROR_NOT_FOUND] = "not_found_error",
-        [GENERATION_ERROR_UNSUPPORTED] = "not_implemented_error",
-        [GENERATION_ERROR_FULL] = "rate_limit_error",
-        [GENERATION_ERROR_UNAVAILABLE] = "service_unavailable_error",
-        [GENERATION_ERROR_DEADLINE] = "timeout_error",
-        [GENERATION_ERROR_INTERNAL] = "internal_error",
-    };
     struct json_writer json = {.out = out};
     json_writer_begin_object(&json, NULL);
     json_writer_begin_object(&json, "error");
     json_writer_text(&json, "message", message);
-    json_writer_text(&json, "type", types[error]);
+    json_writer_text(&json, "type", errors[error].type);
     json_writer_null(&json, "param");
-    json_writer_integer(&json, "code", http_answer_code(error));
+    if (errors[error].code != NULL)
+        json_writer_text(&json, "code", errors[error].code);
+    else
+        json_writer_null(&json, "code");
     json_writer_end_object(&json);
     json_writer_end_object(&json);
     fputc('\n', out);

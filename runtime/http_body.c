@@ -256,6 +256,12 @@ static enum generation_error read_output(const struct reader *reader) {
     return GENERATION_ERROR_NONE;
 }
 
+/* Some clients send fields that ask for nothing. */
+static bool asks_nothing(const json_t *value) {
+    return value == NULL || (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_string(value) && json_string_length(value) == 0);
+}
+
 /* Fields that ask for something else than what would be answered. */
 static enum generation_error refuse_unbuilt(const struct reader *reader) {
     static const char *const fields[] = {
@@ -263,7 +269,7 @@ static enum generation_error refuse_unbuilt(const struct reader *reader) {
         "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
         "audio",        "modalities",    "adapter"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (member(reader, fields[i]) != NULL)
+        if (!asks_nothing(member(reader, fields[i])))
             return refuse(reader, GENERATION_ERROR_UNSUPPORTED, fields[i], "nothing",
                           "a value: this server cannot do that");
     const json_t *format = member(reader, "response_format");
@@ -343,15 +349,38 @@ static enum generation_error join_parts(const struct reader *reader, json_t *mes
     return GENERATION_ERROR_NONE;
 }
 
+/* What templates take for granted. An answer of the model that had no text is an empty one. */
+static enum generation_error check_message(const struct reader *reader, size_t index,
+                                           json_t *message) {
+    const json_t *role = json_object_get(message, "role");
+    const json_t *content = json_object_get(message, "content");
+    char field[48];
+    if (!json_is_object(message))
+        return wrong_type(reader, "messages", "objects", message);
+    if (!json_is_string(role)) {
+        snprintf(field, sizeof field, "messages[%zu].role", index);
+        return wrong_type(reader, field, "a string", role);
+    }
+    if (json_is_string(content) || json_is_array(content))
+        return GENERATION_ERROR_NONE;
+    if ((content == NULL || json_is_null(content)) &&
+        strcmp(json_string_value(role), "assistant") == 0)
+        return json_object_set_new(message, "content", json_string("")) == 0 ? GENERATION_ERROR_NONE
+                                                                             : no_memory(reader);
+    snprintf(field, sizeof field, "messages[%zu].content", index);
+    return wrong_type(reader, field, "a string or an array of parts", content);
+}
+
 static enum generation_error read_chat(const struct reader *reader) {
     struct http_body *body = reader->body;
     json_t *messages = member(reader, "messages"), *message;
     size_t i;
-    if (!json_is_array(messages) || json_array_size(messages) == 0)
-        return wrong_type(reader, "messages", "an array of at least one message", messages);
+    if (!json_is_array(messages))
+        return wrong_type(reader, "messages", "an array of messages", messages);
+    if (json_array_size(messages) == 0)
+        return refuse(reader, GENERATION_ERROR_INVALID, "messages", "at least one", "none");
     json_array_foreach(messages, i, message) {
-        if (!json_is_object(message))
-            return wrong_type(reader, "messages", "objects", message);
+        RETURN_IF_REFUSED(check_message(reader, i, message));
         RETURN_IF_REFUSED(join_parts(reader, message));
     }
     const json_t *variables = member(reader, "chat_template_kwargs");

@@ -39,7 +39,7 @@ struct completion {
     struct generation_service *service;
     struct http_exchange *exchange;
     struct http_answer answer;
-    char id[128];
+    char id[129]; /* 128 characters at most: generation_request.c */
     bool include_usage, has_begun, is_paused;
     int32_t n, tops, prompt_tops; /* tops: of logprobs; -1: none wanted */
     int32_t prompt_count, open_count;
@@ -380,6 +380,8 @@ void http_completion_begin(struct generation_service *service, struct http_excha
     enum generation_error error = submit_prompts(completion, body, &message);
     if (error != GENERATION_ERROR_NONE)
         fail_completion(completion, error, &message);
+    else /* OpenAI's clients tell it when asked what went wrong */
+        http_exchange_add_header(exchange, "x-request-id", completion->id);
 }
 
 void http_completion_forget(struct http_exchange *exchange) {

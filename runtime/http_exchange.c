@@ -22,6 +22,7 @@
 struct http_exchange {
     struct http_door *door;
     const struct http_route *route;
+    const char *path; /* the library's, while the route looks at the request */
     struct MHD_Connection *connection;
     struct http_exchange *next, *previous; /* among those whose route is at work */
     struct text_buffer body;
@@ -33,7 +34,7 @@ struct http_exchange {
     void *data;
     char peer[INET6_ADDRSTRLEN];
     struct {
-        char name[32], value[128];
+        char name[32], value[136];
     } headers[HEADERS_MAX];
     int32_t header_count, code;
     struct MHD_Response *response; /* made, not queued yet */
@@ -261,25 +262,35 @@ void http_exchange_finish(struct http_exchange *exchange) {
 /* ---- requests ---- */
 
 static const char not_found[] = "{\"error\": {\"message\": \"no such path\", \"type\": "
-                                "\"invalid_request_error\", \"param\": null, \"code\": 404}}\n";
+                                "\"invalid_request_error\", \"param\": null, \"code\": null}}\n";
 static const char not_allowed[] =
     "{\"error\": {\"message\": \"the path is known, but not with this method\", \"type\": "
-    "\"invalid_request_error\", \"param\": null, \"code\": 405}}\n";
+    "\"invalid_request_error\", \"param\": null, \"code\": null}}\n";
 static const char too_many[] =
     "{\"error\": {\"message\": \"the server holds as much of unfinished requests as it may\", "
-    "\"type\": \"service_unavailable_error\", \"param\": null, \"code\": 503}}\n";
+    "\"type\": \"service_unavailable_error\", \"param\": null, \"code\": null}}\n";
 static const char too_large[] =
     "{\"error\": {\"message\": \"the request's body is larger than this server takes\", \"type\": "
-    "\"invalid_request_error\", \"param\": null, \"code\": 413}}\n";
+    "\"invalid_request_error\", \"param\": null, \"code\": null}}\n";
 
+static bool is_path_of(const struct http_route *route, const char *path) {
+    size_t length = strlen(route->path);
+    if (route->path[length - 1] != '/')
+        return strcmp(route->path, path) == 0;
+    return strncmp(route->path, path, length) == 0 && path[length] != '\0';
+}
+
+/* *allowed: a method with which the path is known; NULL: it is not. */
 static const struct http_route *find_route(const struct http_door *door, const char *method,
-                                           const char *path, bool *known) {
-    *known = false;
+                                           const char *path, const char **allowed) {
+    *allowed = NULL;
+    if (strcmp(method, "HEAD") == 0) /* the library leaves the body out */
+        method = "GET";
     for (int32_t i = 0; i < door->route_count; i++) {
-        if (strcmp(door->routes[i].path, path) != 0)
+        if (!is_path_of(&door->routes[i], path))
             continue;
-        *known = true;
-        if (strcmp(door->routes[i].method, method) == 0)
+        *allowed = door->routes[i].method;
+        if (strcmp(*allowed, method) == 0)
             return &door->routes[i];
     }
     return NULL;
@@ -287,16 +298,19 @@ static const struct http_route *find_route(const struct http_door *door, const c
 
 /* The request is complete: the route's turn, or an error of our own. */
 static void dispatch(struct http_exchange *exchange, const char *method, const char *path) {
-    bool known;
-    exchange->route = find_route(exchange->door, method, path, &known);
+    const char *allowed;
+    exchange->route = find_route(exchange->door, method, path, &allowed);
     if (exchange->refusal != 0) {
         const char *body = exchange->refusal == MHD_HTTP_CONTENT_TOO_LARGE ? too_large : too_many;
         http_exchange_reply(exchange, exchange->refusal, "application/json", body, strlen(body));
     } else if (exchange->route == NULL) {
-        const char *body = known ? not_allowed : not_found;
-        http_exchange_reply(exchange, known ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
-                            "application/json", body, strlen(body));
+        const char *body = allowed != NULL ? not_allowed : not_found;
+        int32_t code = allowed != NULL ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND;
+        if (allowed != NULL)
+            http_exchange_add_header(exchange, MHD_HTTP_HEADER_ALLOW, allowed);
+        http_exchange_reply(exchange, code, "application/json", body, strlen(body));
     } else {
+        exchange->path = path;
         open_exchange(exchange);
         watch_hangup(exchange);
         exchange->route->on_request(exchange->route->context, exchange);
@@ -361,6 +375,10 @@ const char *http_exchange_body(const struct http_exchange *exchange, size_t *len
 
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name) {
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_exchange_path(const struct http_exchange *exchange) {
+    return exchange->path;
 }
 
 const char *http_exchange_peer(const struct http_exchange *exchange) {

@@ -16,7 +16,9 @@ struct http_exchange;
  * http_exchange_finish, or until on_gone returns; after that the pointer is dead. No function here
  * calls on_gone or on_writable: they come from the loop. */
 struct http_route {
-    const char *method, *path; /* "POST", "/v1/completions": kept, constants */
+    /* "POST", "/v1/completions": kept, constants. A path with a slash at its end is that of all
+     * below it; GET answers HEAD too. */
+    const char *method, *path;
     void *context;
     void (*on_request)(void *context, struct http_exchange *exchange);
     /* The client has gone, or the server ends. NULL for routes that answer in on_request. */
@@ -35,11 +37,14 @@ const char *http_exchange_body(const struct http_exchange *exchange, size_t *len
 /* A request header's value (any case); NULL: there is none. Local. */
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name);
 
+/* The request's path, decoded. Valid during on_request. Local. */
+const char *http_exchange_path(const struct http_exchange *exchange);
+
 /* The client's address without its port. Valid as long as the exchange. Local. */
 const char *http_exchange_peer(const struct http_exchange *exchange);
 
 /* A header of the answer, before http_exchange_reply or http_exchange_begin: at most three, of at
- * most 31 and 127 bytes (longer ones are cut). Local. */
+ * most 31 and 135 bytes (longer ones are cut). Local. */
 void http_exchange_add_header(struct http_exchange *exchange, const char *name, const char *value);
 
 /* The whole answer; the body is copied. The exchange is dead afterwards. Local. */

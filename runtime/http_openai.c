@@ -17,6 +17,7 @@ struct http_openai {
     struct http_openai_options options;
     struct http_server *server;
     struct http_route routes[8];
+    int64_t created_s; /* Unix time, of the models */
 };
 
 /* ---- the completion routes ---- */
@@ -37,7 +38,8 @@ static bool is_allowed(const struct http_openai *openai, struct http_exchange *e
         return true;
     static const char body[] =
         "{\"error\": {\"message\": \"expected Authorization: Bearer KEY with a key that this "
-        "server knows\", \"type\": \"authentication_error\", \"param\": null, \"code\": 401}}\n";
+        "server knows\", \"type\": \"authentication_error\", \"param\": null, \"code\": "
+        "\"invalid_api_key\"}}\n";
     http_exchange_add_header(exchange, "WWW-Authenticate", "Bearer");
     http_exchange_reply(exchange, 401, "application/json", body, sizeof body - 1);
     return false;
@@ -89,10 +91,26 @@ static void go_on(void *context, struct http_exchange *exchange) {
 
 /* ---- the other routes ---- */
 
+#define MODELS_PATH "/v1/models"
+
+static void write_model(struct json_writer *json, const struct http_openai *openai,
+                        const struct generation_request_limits *limits, int32_t index) {
+    json_writer_begin_object(json, NULL);
+    json_writer_text(json, "id", limits->model_names[index]);
+    json_writer_text(json, "object", "model");
+    json_writer_integer(json, "created", openai->created_s);
+    json_writer_text(json, "owned_by", "moebius");
+    json_writer_integer(json, "max_model_len", limits->positions);
+    json_writer_end_object(json);
+}
+
+static const struct generation_request_limits *limits_of(const struct http_openai *openai) {
+    return &generation_service_options(openai->options.service)->limits;
+}
+
 static void serve_models(void *context, struct http_exchange *exchange) {
-    struct http_openai *openai = context;
-    const struct generation_service_options *options =
-        generation_service_options(openai->options.service);
+    const struct http_openai *openai = context;
+    const struct generation_request_limits *limits = limits_of(openai);
     struct http_text text;
     if (!is_allowed(openai, exchange))
         return;
@@ -104,17 +122,38 @@ static void serve_models(void *context, struct http_exchange *exchange) {
     json_writer_begin_object(&json, NULL);
     json_writer_text(&json, "object", "list");
     json_writer_begin_array(&json, "data");
-    for (int32_t i = 0; i < options->limits.model_name_count; i++) {
-        json_writer_begin_object(&json, NULL);
-        json_writer_text(&json, "id", options->limits.model_names[i]);
-        json_writer_text(&json, "object", "model");
-        json_writer_integer(&json, "created", (int64_t)time(NULL));
-        json_writer_text(&json, "owned_by", "moebius");
-        json_writer_integer(&json, "max_model_len", options->limits.positions);
-        json_writer_end_object(&json);
-    }
+    for (int32_t i = 0; i < limits->model_name_count; i++)
+        write_model(&json, openai, limits, i);
     json_writer_end_array(&json);
     json_writer_end_object(&json);
+    fputc('\n', text.file);
+    http_text_reply(&text, exchange, 200, "application/json");
+}
+
+/* One model, by its name in the path. */
+static void serve_model(void *context, struct http_exchange *exchange) {
+    const struct http_openai *openai = context;
+    const struct generation_request_limits *limits = limits_of(openai);
+    const char *name = http_exchange_path(exchange) + strlen(MODELS_PATH "/");
+    struct generation_message message;
+    struct http_text text;
+    if (!is_allowed(openai, exchange))
+        return;
+    int32_t index = 0;
+    while (index < limits->model_name_count && strcmp(limits->model_names[index], name) != 0)
+        index++;
+    if (index == limits->model_name_count) {
+        snprintf(message.text, sizeof message.text, "model: expected '%.128s', got '%.128s'",
+                 limits->model_names[0], name);
+        http_text_reply_error(exchange, GENERATION_ERROR_NOT_FOUND, &message);
+        return;
+    }
+    if (!http_text_open(&text)) {
+        http_text_reply_no_memory(exchange);
+        return;
+    }
+    struct json_writer json = {.out = text.file};
+    write_model(&json, openai, limits, index);
     fputc('\n', text.file);
     http_text_reply(&text, exchange, 200, "application/json");
 }
@@ -173,10 +212,12 @@ enum status http_openai_create(struct rpc_loop *loop, const struct http_server_o
         return STATUS_NO_MEMORY;
     }
     openai->options = *options;
+    openai->created_s = (int64_t)time(NULL);
     const struct http_route routes[] = {
         {"POST", "/v1/completions", openai, serve_completion, forget_completion, go_on},
         {"POST", "/v1/chat/completions", openai, serve_chat, forget_completion, go_on},
-        {"GET", "/v1/models", openai, serve_models, NULL, NULL},
+        {"GET", MODELS_PATH, openai, serve_models, NULL, NULL},
+        {"GET", MODELS_PATH "/", openai, serve_model, NULL, NULL},
         {"GET", "/health", openai, serve_health, NULL, NULL},
         {"GET", "/ready", openai, serve_ready, NULL, NULL},
         {"GET", "/version", openai, serve_version, NULL, NULL},

@@ -30,6 +30,7 @@ static enum rpc_code code_of(enum generation_error error) {
     case GENERATION_ERROR_NONE:
         return RPC_OK;
     case GENERATION_ERROR_INVALID:
+    case GENERATION_ERROR_TOO_LONG:
         return RPC_INVALID_ARGUMENT;
     case GENERATION_ERROR_NO_TEXT:
         return RPC_FAILED_PRECONDITION;

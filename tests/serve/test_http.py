@@ -34,7 +34,7 @@ class Door:
         data = answer.read().decode()
         if connection is None:
             own.close()
-        is_json = answer.headers["Content-Type"] == "application/json"
+        is_json = answer.headers["Content-Type"] == "application/json" and method != "HEAD"
         return answer.status, answer.headers, json.loads(data) if is_json else data
 
     def complete(self, **fields):
@@ -166,17 +166,62 @@ def check_refusals(door):
             (dict(good, max_tokens=0), 400, "max_tokens"), (dict(good, stop=5), 400, "stop"),
             (dict(good, logit_bias={"x": 1}), 400, "logit_bias"), (dict(good, seed=1.5), 400, "seed"),
             (dict(good, stream=1), 400, "stream: expected true or false"),
-            (dict(good, suffix="y"), 501, "suffix"), (dict(good, best_of=3), 501, "best_of"),
-            (dict(good, model="other"), 404, "model"), (dict(good, max_tokens=10 ** 6), 400, "max_tokens")):
+            (dict(good, suffix="y"), 400, "suffix"), (dict(good, best_of=3), 400, "best_of"),
+            (dict(good, prompt=""), 400, "prompt: expected 1 to 2047 tokens")):
         status, _, answer = door.call("POST", "/v1/completions", fields)
         assert status == code and text in answer["error"]["message"], (fields, status, answer)
-        assert answer["error"]["code"] == code
+        assert answer["error"]["code"] is None
+    for fields, code, word in (
+            (dict(good, model="other"), 404, "model_not_found"),
+            (dict(good, max_tokens=10 ** 6), 400, "context_length_exceeded"),
+            (dict(good, prompt=[5] * 2048), 400, "context_length_exceeded"),
+            (dict(good, prompt="x" * 100000), 400, "context_length_exceeded")):
+        status, _, answer = door.call("POST", "/v1/completions", fields)
+        assert (status, answer["error"]["code"]) == (code, word), (fields, status, answer)
     for fields, code in (({"messages": []}, 400), ({"messages": "hi"}, 400),
-                         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 501)):
+                         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400)):
         assert door.call("POST", "/v1/chat/completions", fields)[0] == code
+    for message, text in (({"content": "hi"}, "messages[0].role: expected a string"),
+                          ({"role": "user"}, "messages[0].content: expected a string"),
+                          ({"role": "user", "content": None}, "messages[0].content: expected a string"),
+                          ({"role": "user", "content": 5}, "messages[0].content: expected a string")):
+        status, _, answer = door.call("POST", "/v1/chat/completions", {"messages": [message]})
+        assert status == 400 and text in answer["error"]["message"], (message, status, answer)
     assert door.call("GET", "/v1/nothing")[0] == 404
-    assert door.call("GET", "/v1/completions")[0] == 405
+    status, headers, _ = door.call("GET", "/v1/completions")
+    assert status == 405 and headers["Allow"] == "POST"
     assert door.call("POST", "/v1/completions", b"x" * (5 << 20))[0] == 413
+
+
+def check_openai_habits(door):
+    """What OpenAI's own clients ask and send."""
+    models = door.call("GET", "/v1/models")[2]["data"]
+    name = models[0]["id"]
+    assert door.call("GET", f"/v1/models/{name}")[::2] == (200, models[0])
+    assert door.call("GET", "/v1/models/%64" + name[1:])[::2] == (200, models[0])
+    for path in ("other", name + "/x", name[:-1]):
+        status, _, answer = door.call("GET", "/v1/models/" + path)
+        assert status == 404 and answer["error"]["code"] == "model_not_found", (path, status, answer)
+    assert door.call("GET", "/v1/models/")[0] == 404 and door.call("DELETE", f"/v1/models/{name}")[0] == 405
+    status, headers, body = door.call("HEAD", "/health")
+    assert status == 200 and int(headers["Content-Length"]) > 0 and not body
+    # A request's name, ours or theirs, stands in a header too; the longest one is not cut.
+    fields = {"prompt": "x", "max_tokens": 1}
+    for sent in ({}, {"X-Request-Id": "r" * 128}):
+        for stream in (False, True):
+            status, headers, answer = door.call("POST", "/v1/completions", {**fields, "stream": stream}, **sent)
+            name = headers["x-request-id"]
+            assert status == 200 and name == sent.get("X-Request-Id", name)
+            assert (answer["id"] if not stream else json.loads(answer.split("\n")[0][6:])["id"]) == "cmpl-" + name
+    # Fields that ask for nothing.
+    chat = {"max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": "One"},
+                                                            {"role": "assistant", "content": ""},
+                                                            {"role": "user", "content": "Two"}]}
+    plain = door.call("POST", "/v1/chat/completions", chat)
+    chat["messages"][1]["content"] = None
+    chat.update(tools=[], functions=[], suffix="", stop=[], logit_bias={})
+    same = door.call("POST", "/v1/chat/completions", chat)
+    assert plain[0] == same[0] == 200 and plain[2]["choices"] == same[2]["choices"]
 
 
 def check_operators(door):
@@ -254,7 +299,8 @@ def check_keys():
         with Server("--api-key-file", keys.name) as server:
             for key, code in ((None, 401), ("secret-3", 401), ("secret-2", 200)):
                 door = Door(server, key)
-                assert door.call("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == code
+                status, _, answer = door.call("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})
+                assert status == code and (code == 200 or answer["error"]["code"] == "invalid_api_key")
                 assert door.call("GET", "/v1/models")[0] == code
                 assert door.call("GET", "/health")[0] == 200
 
@@ -300,6 +346,7 @@ def main():
         check_prompt_logprobs(door)
         check_chat(door)
         check_refusals(door)
+        check_openai_habits(door)
         check_operators(door)
         check_gone(door)
         check_slow_reader(door)
