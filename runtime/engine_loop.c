@@ -302,6 +302,17 @@ static void take_end(struct engine_loop *loop, struct loop_place place,
     generation_end(place.generation, place.choice, finish);
 }
 
+/* The prompt is computed, and nothing else was wanted. */
+static void take_prompt_end(struct engine_loop *loop, struct loop_place place,
+                            const struct engine_token *token) {
+    struct generation_choice *choice = &place.generation->choices[place.choice];
+    ASSERT(token->finish != ENGINE_RUNNING);
+    if (place.choice == 0)
+        place.generation->cached_tokens = token->cached;
+    choice->first_token_ns = choice->last_token_ns = loop->token_ns;
+    take_end(loop, place, GENERATION_LENGTH);
+}
+
 static void take_token(struct engine_loop *loop, struct loop_place place,
                        const struct engine_token *token) {
     struct generation *generation = place.generation;
@@ -332,6 +343,8 @@ static void on_token(void *context, const struct engine_token *token) {
         loop->token_ns = clock_now_ns();
     if (token->id < 0)
         take_end(loop, place, finish_of(token->finish));
+    else if (place.generation->prompt_only)
+        take_prompt_end(loop, place, token);
     else
         take_token(loop, place, token);
 }

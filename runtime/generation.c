@@ -54,12 +54,13 @@ static bool take_buffers(struct generation *generation, const int32_t *prompt) {
     if (generation->prompt_logprobs < 0)
         return true;
     size_t tops = (size_t)generation->prompt_logprobs;
-    generation->prompt_logprob = calloc(count, sizeof *generation->prompt_logprob);
+    generation->prompt_logprob = malloc(sizeof *generation->prompt_logprob * count);
     generation->prompt_tops = malloc(sizeof *generation->prompt_tops * count * tops + 1);
     if (generation->prompt_logprob == NULL || generation->prompt_tops == NULL)
         return false;
-    generation->prompt_logprob[0] =
-        (struct generation_logprob){.id = prompt[0], .logprob = NAN}; /* nothing comes before it */
+    for (size_t i = 0; i < count; i++)
+        generation->prompt_logprob[i] =
+            (struct generation_logprob){.id = prompt[i], .logprob = NAN};
     return true;
 }
 
@@ -109,7 +110,7 @@ static void keep_logprobs(const struct sampler_logprobs *logprobs, int32_t most,
     *kept = (struct generation_logprob){.id = logprobs->chosen.id,
                                         .rank = logprobs->rank,
                                         .top_count = logprobs->top_count,
-                                        .logprob = (float)logprobs->chosen.logprob,
+                                        .logprob = logprobs->chosen.logprob,
                                         .top = tops};
 }
 

@@ -30,10 +30,11 @@ enum generation_finish {
     GENERATION_FAILED,     /* generation.failure says why */
 };
 
-/* Log-probabilities of one token; logprob is NaN for a prompt's first. */
+/* Log-probabilities of one token; logprob is NaN for a prompt's first, and where an ended request
+ * did not come to it. */
 struct generation_logprob {
     int32_t id, rank, top_count;
-    float logprob;
+    double logprob;
     const struct sampler_logprob *top; /* [top_count], greatest first */
 };
 
@@ -60,6 +61,8 @@ struct generation {
     struct sampling_params sampling; /* seed: choice 0's */
     int32_t stop_ids[GENERATION_STOP_IDS_MAX], stop_id_count;
     bool ignore_eos;
+    bool prompt_only;        /* max_tokens is 1, and that token is not published: ends with
+                                GENERATION_LENGTH when the prompt is computed */
     int32_t prompt_logprobs; /* likeliest ids wanted for each prompt position; -1: none at all */
     int32_t priority;        /* smaller is sooner, as in vLLM */
     uint64_t client;         /* whom fairness counts it for; 0: nobody in particular */
@@ -69,7 +72,8 @@ struct generation {
     void *owner;             /* the network thread's */
     struct generation_choice *choices; /* [n] */
     /* Written by the engine thread before the first token of any choice is published. */
-    int64_t admitted_ns;                       /* the first choice's first step was planned */
+    int64_t admitted_ns; /* the first choice's first step was planned */
+    /* Written by it before choice 0 publishes anything; the others may be sooner. */
     struct generation_logprob *prompt_logprob; /* [prompt_count], NULL: not wanted */
     struct sampler_logprob *prompt_tops;       /* [prompt_count * prompt_logprobs] */
     int32_t cached_tokens;                     /* of the prompt, found in the prefix cache */
@@ -112,7 +116,7 @@ struct generation_token {
 void generation_publish(struct generation *generation, int32_t choice,
                         const struct generation_token *token);
 
-/* The log-probabilities of the prompt's token at `position`; before any choice's first token. */
+/* The log-probabilities of the prompt's token at `position`; before choice 0's first token. */
 void generation_set_prompt_logprob(struct generation *generation, int32_t position,
                                    const struct sampler_logprobs *logprobs);
 

@@ -189,7 +189,7 @@ static void finish_call(struct generation_call *call, const struct generation_ca
     for (int32_t i = 0; i < generation->n; i++) {
         const struct generation_choice *choice = &generation->choices[i];
         usage.completion_tokens += call->choices[i].told;
-        if (call->choices[i].told == 0)
+        if (choice->first_token_ns == 0)
             continue;
         if (first_ns == 0 || choice->first_token_ns < first_ns)
             first_ns = choice->first_token_ns;
@@ -222,7 +222,8 @@ static void tell_start(struct generation_call *call) {
                                      .prompt = generation->prompt,
                                      .prompt_tokens = generation->prompt_count,
                                      .cached_tokens = generation->cached_tokens,
-                                     .prompt_logprobs = generation->prompt_logprob};
+                                     .prompt_logprobs = generation->prompt_logprob,
+                                     .echo_bytes = call->prompt_text_bytes};
     call->listener.start(call->listener.context, &start);
 }
 
@@ -291,9 +292,18 @@ static void tell_delta(struct generation_call *call, int32_t index, int32_t firs
         call->listener.delta(call->listener.context, &delta);
 }
 
+/* The prompt's log-probabilities come first, and choice 0 brings them. */
+static bool waits_for_prompt(const struct generation *generation) {
+    struct generation_progress first = generation_read(&generation->choices[0]);
+    return generation->prompt_logprob != NULL && first.tokens == 0 &&
+           first.finish == GENERATION_RUNNING;
+}
+
 /* Whether the reader wants to hear of a choice already. */
 static bool is_due(const struct generation_call *call, const struct call_choice *choice,
                    const struct generation_progress *progress) {
+    if (!call->started && waits_for_prompt(call->generation))
+        return false;
     if (progress->finish != GENERATION_RUNNING)
         return true;
     int32_t fresh = progress->tokens - choice->told;

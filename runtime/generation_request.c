@@ -230,8 +230,12 @@ static bool check_lengths(struct gate *gate) {
         return false;
     }
     like->max_tokens = request->max_tokens > 0 ? request->max_tokens : most;
+    like->prompt_only = request->prompt_only;
+    if (request->prompt_only)
+        like->max_tokens = 1; /* the engine's way to say that a prompt is computed */
     like->min_tokens = request->min_tokens;
-    return check_int(gate, "min_tokens", request->min_tokens, 0, like->max_tokens);
+    return check_int(gate, "min_tokens", request->min_tokens, 0,
+                     request->prompt_only ? 0 : like->max_tokens);
 }
 
 static bool check_stop_strings(struct gate *gate) {
@@ -347,8 +351,8 @@ enum generation_error generation_request_prepare(const struct generation_request
                                                  struct generation_message *message) {
     struct gate gate = {request, limits, like, prompt, message, GENERATION_ERROR_NONE};
     memset(like, 0, sizeof *like);
-    bool passed = check_model(&gate) && check_request_id(&gate) && check_outputs(&gate) &&
-                  check_sampling(&gate) && check_stop_strings(&gate) && check_stop_ids(&gate) &&
+    bool passed = check_model(&gate) && check_request_id(&gate) && check_sampling(&gate) &&
+                  check_outputs(&gate) && check_stop_strings(&gate) && check_stop_ids(&gate) &&
                   check_times(&gate) && make_prompt(&gate) && check_lengths(&gate);
     return passed ? GENERATION_ERROR_NONE : gate.error;
 }

@@ -59,6 +59,7 @@ struct generation_request {
     /* Ends. */
     int32_t max_tokens; /* 0: as many as fit */
     int32_t min_tokens;
+    bool prompt_only;        /* none at all: max_tokens is not looked at */
     const char *const *stop; /* [stop_count], UTF-8, NUL-terminated */
     int32_t stop_count;
     const int32_t *stop_ids; /* [stop_id_count]; not produced before min_tokens */

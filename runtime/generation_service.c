@@ -365,6 +365,11 @@ const char *generation_service_token_bytes(const struct generation_service *serv
     return tokenizer_id_to_bytes(service->options.limits.tokenizer, id, length);
 }
 
+bool generation_service_is_special(const struct generation_service *service, int32_t id) {
+    return generation_service_has_text(service) &&
+           tokenizer_is_special(service->options.limits.tokenizer, id);
+}
+
 /* ---- the server ---- */
 
 enum generation_state generation_service_state(const struct generation_service *service) {

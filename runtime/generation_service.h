@@ -22,6 +22,7 @@ struct generation_start {
     int32_t prompt_tokens, cached_tokens;
     const struct generation_logprob
         *prompt_logprobs; /* [prompt_tokens] or NULL; [0].logprob is NaN */
+    size_t echo_bytes;    /* of the prompt's text, with which each choice's first delta begins */
 };
 
 /* News of one choice. Tokens are told at once; text is held back while it ends within a character
@@ -49,8 +50,8 @@ struct generation_usage {
     int32_t prompt_tokens, cached_tokens;
     int32_t completion_tokens; /* of all choices */
     int64_t queue_ns;          /* until the first step */
-    int64_t prefill_ns;        /* from there to the first token */
-    int64_t first_token_ns;    /* from submission */
+    int64_t prefill_ns;        /* from there to the first token, or to the end of prompt_only */
+    int64_t first_token_ns;    /* the same, from submission */
     int64_t decode_ns;         /* from the first token to the last */
     int64_t total_ns;
 };
@@ -103,6 +104,9 @@ enum generation_error generation_service_detokenize(struct generation_service *s
 
 /* Whether tokens are text here; if not, answers have ids and no text. */
 bool generation_service_has_text(const struct generation_service *service);
+
+/* Whether answers leave the token's text out unless special tokens are kept. */
+bool generation_service_is_special(const struct generation_service *service, int32_t id);
 
 /* The bytes of one token alone (borrowed; may be part of a character); none without a tokenizer. */
 const char *generation_service_token_bytes(const struct generation_service *service, int32_t id,

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "kernels/base/check.h"
+#include "runtime/http_offset.h"
 #include "runtime/json_writer.h"
 
 /* ---- log-probabilities ---- */
@@ -29,54 +31,99 @@ static void write_token(struct json_writer *json, const struct http_answer *answ
     json_writer_string(json, NULL, token.bytes, token.length);
 }
 
-static int32_t count_characters(const char *bytes, size_t length) {
-    int32_t count = 0;
-    for (size_t i = 0; i < length; i++)
-        count += ((unsigned char)bytes[i] & 0xc0) != 0x80;
-    return count;
+/* The likeliest ids that are told of a token: more may be known. */
+static int32_t tops_of(const struct generation_logprob *logprob, int32_t most) {
+    return logprob->top_count < most ? logprob->top_count : most;
 }
 
-/* {"token": logprob, ...} of the likeliest. Two tokens may have the same text: the likelier stays,
- * as it comes first and readers of JSON keep what they like. */
+/* Whether a likelier token has the same text already. */
+static bool is_taken(const struct spelling *spellings, int32_t count) {
+    for (int32_t i = 0; i < count; i++)
+        if (json_writer_is_same(spellings[i].bytes, spellings[i].length, spellings[count].bytes,
+                                spellings[count].length))
+            return true;
+    return false;
+}
+
+/* {"token": logprob, ...} of the likeliest, and of the token itself where it is none of them: one
+ * more then, as OpenAI and vLLM have it. null where nothing comes before the token. */
 static void write_top_map(struct json_writer *json, const struct http_answer *answer,
                           const struct generation_logprob *logprob) {
+    struct spelling spellings[SAMPLING_LOGPROBS_MAX + 1];
+    int32_t count = tops_of(logprob, answer->tops);
+    bool has_own = false;
+    if (isnan(logprob->logprob)) {
+        json_writer_null(json, NULL);
+        return;
+    }
     json_writer_begin_object(json, NULL);
-    for (int32_t i = 0; i < logprob->top_count; i++) {
-        struct spelling token;
-        char key[128];
-        spell(answer, logprob->top[i].id, &token);
-        snprintf(key, sizeof key, "%.*s", (int)(token.length < 127 ? token.length : 127),
-                 token.bytes);
-        json_writer_number(json, key, logprob->top[i].logprob);
+    for (int32_t i = 0; i < count + !has_own; i++) {
+        bool is_own = i == count;
+        int32_t id = is_own ? logprob->id : logprob->top[i].id;
+        has_own = has_own || id == logprob->id;
+        spell(answer, id, &spellings[i]);
+        if (!is_taken(spellings, i))
+            json_writer_number_of(json, spellings[i].bytes, spellings[i].length,
+                                  is_own ? logprob->logprob : logprob->top[i].logprob);
     }
     json_writer_end_object(json);
+}
+
+/* The prompt's tokens, where they are echoed, then the choice's. */
+static const struct generation_logprob *logprob_at(const struct http_choice *choice, int32_t i) {
+    return i < choice->echoed_count ? &choice->echoed[i]
+                                    : &choice->logprobs[i - choice->echoed_count];
+}
+
+static void write_echo_offsets(struct json_writer *json, const struct http_answer *answer,
+                               struct http_choice *choice) {
+    struct http_offset offset = {.text = choice->text, .bytes = choice->echo_bytes};
+    for (int32_t i = 0; i < choice->echoed_count; i++) {
+        size_t length;
+        int32_t id = choice->echoed[i].id;
+        const char *bytes = generation_service_token_bytes(answer->service, id, &length);
+        json_writer_integer(json, NULL, http_offset_begin(offset.characters, bytes, length));
+        http_offset_pass(&offset, bytes, length,
+                         generation_service_is_special(answer->service, id));
+    }
+    choice->text_offset = http_offset_count(choice->text, choice->echo_bytes);
+}
+
+static void write_offsets(struct json_writer *json, const struct http_answer *answer,
+                          struct http_choice *choice) {
+    json_writer_begin_array(json, "text_offset");
+    if (choice->echoed != NULL)
+        write_echo_offsets(json, answer, choice);
+    for (int32_t i = 0; i < choice->logprob_count; i++) {
+        size_t length;
+        int32_t id = choice->logprobs[i].id;
+        const char *bytes = generation_service_token_bytes(answer->service, id, &length);
+        json_writer_integer(json, NULL, http_offset_begin(choice->text_offset, bytes, length));
+        if (answer->keep_special || !generation_service_is_special(answer->service, id))
+            choice->text_offset += http_offset_count(bytes, length);
+    }
+    json_writer_end_array(json);
 }
 
 /* completions: four parallel arrays. */
 static void write_parallel_logprobs(struct json_writer *json, const struct http_answer *answer,
                                     struct http_choice *choice) {
+    int32_t count = choice->echoed_count + choice->logprob_count;
+    ASSERT(choice->logprobs != NULL || choice->logprob_count == 0);
     json_writer_begin_object(json, "logprobs");
     json_writer_begin_array(json, "tokens");
-    for (int32_t i = 0; i < choice->logprob_count; i++)
-        write_token(json, answer, choice->logprobs[i].id);
+    for (int32_t i = 0; i < count; i++)
+        write_token(json, answer, logprob_at(choice, i)->id);
     json_writer_end_array(json);
     json_writer_begin_array(json, "token_logprobs");
-    for (int32_t i = 0; i < choice->logprob_count; i++)
-        json_writer_number(json, NULL, (double)choice->logprobs[i].logprob);
+    for (int32_t i = 0; i < count; i++)
+        json_writer_number(json, NULL, logprob_at(choice, i)->logprob);
     json_writer_end_array(json);
     json_writer_begin_array(json, "top_logprobs");
-    for (int32_t i = 0; i < choice->logprob_count; i++)
-        write_top_map(json, answer, &choice->logprobs[i]);
+    for (int32_t i = 0; i < count; i++)
+        write_top_map(json, answer, logprob_at(choice, i));
     json_writer_end_array(json);
-    json_writer_begin_array(json, "text_offset");
-    for (int32_t i = 0; i < choice->logprob_count; i++) {
-        size_t length;
-        const char *bytes =
-            generation_service_token_bytes(answer->service, choice->logprobs[i].id, &length);
-        json_writer_integer(json, NULL, choice->text_offset);
-        choice->text_offset += count_characters(bytes, length);
-    }
-    json_writer_end_array(json);
+    write_offsets(json, answer, choice);
     json_writer_end_object(json);
 }
 
@@ -100,7 +147,7 @@ static void write_chat_logprobs(struct json_writer *json, const struct http_answ
     for (int32_t i = 0; i < choice->logprob_count; i++) {
         const struct generation_logprob *logprob = &choice->logprobs[i];
         json_writer_begin_object(json, NULL);
-        write_one_logprob(json, answer, logprob->id, (double)logprob->logprob);
+        write_one_logprob(json, answer, logprob->id, logprob->logprob);
         json_writer_begin_array(json, "top_logprobs");
         for (int32_t k = 0; k < logprob->top_count; k++) {
             json_writer_begin_object(json, NULL);
@@ -134,15 +181,14 @@ static void write_prompt_logprobs(struct json_writer *json, const struct http_an
             continue;
         }
         json_writer_begin_object(json, NULL);
-        for (int32_t k = -1; k < logprob->top_count; k++) {
+        for (int32_t k = -1; k < tops_of(logprob, answer->prompt_tops); k++) {
             char key[16];
             int32_t id = k < 0 ? logprob->id : logprob->top[k].id;
             if (k >= 0 && id == logprob->id)
                 continue;
             snprintf(key, sizeof key, "%d", id);
             json_writer_begin_object(json, key);
-            json_writer_number(json, "logprob",
-                               k < 0 ? (double)logprob->logprob : logprob->top[k].logprob);
+            json_writer_number(json, "logprob", k < 0 ? logprob->logprob : logprob->top[k].logprob);
             json_writer_integer(json, "rank", k < 0 ? logprob->rank : k + 1);
             write_decoded(json, answer, id);
             json_writer_end_object(json);
@@ -214,12 +260,13 @@ static void write_choice(struct json_writer *json, const struct http_answer *ans
         write_chat_message(json, answer, choice);
     else
         json_writer_string(json, "text", choice->text, choice->text_bytes);
-    if (choice->logprobs == NULL)
-        json_writer_null(json, "logprobs");
-    else if (answer->is_chat)
+    bool has_logprobs = choice->logprobs != NULL;
+    if (answer->is_chat && has_logprobs)
         write_chat_logprobs(json, answer, choice);
-    else
+    else if (!answer->is_chat && (has_logprobs || choice->echoed != NULL))
         write_parallel_logprobs(json, answer, choice);
+    else
+        json_writer_null(json, "logprobs");
     write_end(json, choice->end);
     if (answer->has_ids)
         json_writer_integers(json, "token_ids", choice->ids, choice->id_count);

@@ -10,9 +10,12 @@
 struct http_answer {
     const struct generation_service *service; /* for the bytes of tokens */
     bool is_chat, is_stream;
-    bool has_ids;       /* token_ids and prompt_token_ids are wanted */
-    bool tokens_as_ids; /* tokens of logprobs are written token_id:N */
-    const char *id;     /* of the request, without "cmpl-" */
+    bool has_ids;        /* token_ids and prompt_token_ids are wanted */
+    bool tokens_as_ids;  /* tokens of logprobs are written token_id:N */
+    bool keep_special;   /* special tokens are part of the text */
+    int32_t tops;        /* likeliest ids told beside each token of logprobs */
+    int32_t prompt_tops; /* and of prompt_logprobs */
+    const char *id;      /* of the request, without "cmpl-" */
     const char *model;
     int64_t created_s; /* Unix time */
 };
@@ -28,6 +31,11 @@ struct http_choice {
     const struct token_list *prompt_ids;       /* told with the choice; or NULL */
     const struct generation_logprob *logprobs; /* [logprob_count]; NULL: not wanted */
     int32_t logprob_count;
+    /* echo: log-probabilities of the prompt's tokens before them, told with the text's beginning.
+     */
+    const struct generation_logprob *echoed; /* [echoed_count] or NULL */
+    int32_t echoed_count;
+    size_t echo_bytes;   /* of text, the prompt's */
     int32_t text_offset; /* characters of the choice before the first of logprobs; moved on */
     const struct generation_end_of_choice *end;       /* NULL: not complete */
     const struct generation_logprob *prompt_logprobs; /* [prompt_count], told with it; or NULL */

@@ -154,8 +154,13 @@ static enum generation_error read_bias(const struct reader *reader) {
 static enum generation_error read_logprobs(const struct reader *reader) {
     struct generation_request *request = &reader->body->request;
     RETURN_IF_REFUSED(read_integer(reader, "prompt_logprobs", -1, &request->prompt_logprobs));
-    if (!reader->body->is_chat)
-        return read_integer(reader, "logprobs", 0, &request->sampling.logprobs);
+    reader->body->prompt_logprobs = request->prompt_logprobs;
+    if (!reader->body->is_chat) {
+        RETURN_IF_REFUSED(read_integer(reader, "logprobs", 0, &request->sampling.logprobs));
+        if (request->echo && request->sampling.logprobs > request->prompt_logprobs)
+            request->prompt_logprobs = request->sampling.logprobs;
+        return GENERATION_ERROR_NONE;
+    }
     bool wanted = false;
     int32_t top = 0;
     RETURN_IF_REFUSED(read_boolean(reader, "logprobs", &wanted));
@@ -214,8 +219,10 @@ static enum generation_error read_ids(const struct reader *reader, const char *f
 static enum generation_error read_ends(const struct reader *reader) {
     struct http_body *body = reader->body;
     struct generation_request *request = &body->request;
-    request->max_tokens = body->is_chat ? 0 : 16; /* OpenAI's defaults */
-    RETURN_IF_REFUSED(read_integer(reader, "max_tokens", 1, &request->max_tokens));
+    request->max_tokens = body->is_chat ? 0 : 16;            /* OpenAI's defaults */
+    int32_t least = !body->is_chat && request->echo ? 0 : 1; /* 0: the echo alone, scored */
+    RETURN_IF_REFUSED(read_integer(reader, "max_tokens", least, &request->max_tokens));
+    request->prompt_only = !body->is_chat && request->max_tokens == 0;
     if (body->is_chat)
         RETURN_IF_REFUSED(read_integer(reader, "max_completion_tokens", 1, &request->max_tokens));
     RETURN_IF_REFUSED(read_integer(reader, "min_tokens", 0, &request->min_tokens));

@@ -20,9 +20,10 @@ struct http_prompt {
 struct http_body {
     bool is_chat;
     bool stream, include_usage;
-    bool return_token_ids;             /* ids of prompt and answer beside the text */
-    bool tokens_as_ids;                /* tokens of logprobs are written token_id:N */
-    int32_t prompt_count;              /* 1 for a chat */
+    bool return_token_ids;   /* ids of prompt and answer beside the text */
+    bool tokens_as_ids;      /* tokens of logprobs are written token_id:N */
+    int32_t prompt_logprobs; /* to be told as such; the request's may be more, for echo; -1: none */
+    int32_t prompt_count;    /* 1 for a chat */
     struct http_prompt *prompts;       /* [prompt_count] */
     struct generation_request request; /* all but the prompt; points into this structure's memory */
     struct chat_input chat;

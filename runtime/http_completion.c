@@ -22,6 +22,7 @@ struct kept_choice {
     struct http_logprobs logprobs;
     int32_t text_offset;
     bool has_prompt; /* the prompt's ids were told with it */
+    bool has_echo;   /* the log-probabilities of the prompt's tokens too */
     struct generation_end_of_choice end;
     char *matched_stop;
 };
@@ -32,7 +33,8 @@ struct prompt_call {
     int32_t number;
     struct generation_call *call;         /* NULL: done, or never begun */
     struct token_list prompt;             /* where ids are wanted */
-    struct http_logprobs prompt_logprobs; /* of a whole answer */
+    struct http_logprobs prompt_logprobs; /* of a whole answer, or echoed */
+    size_t echo_bytes;                    /* of the prompt's text */
 };
 
 struct completion {
@@ -41,7 +43,10 @@ struct completion {
     struct http_answer answer;
     char id[129]; /* 128 characters at most: generation_request.c */
     bool include_usage, has_begun, is_paused;
-    int32_t n, tops, prompt_tops; /* tops: of logprobs; -1: none wanted */
+    int32_t n;
+    int32_t kept_tops;           /* of prompt_logprobs; those that are told may be fewer */
+    bool tells_prompt_logprobs;  /* by that name */
+    bool echoes_prompt_logprobs; /* before the choice's own */
     int32_t prompt_count, open_count;
     struct prompt_call *calls;   /* [prompt_count] */
     struct kept_choice *choices; /* [prompt_count * n] */
@@ -150,17 +155,20 @@ static bool keep_delta(struct completion *completion, struct kept_choice *kept,
         return false;
     if (completion->answer.has_ids && !keep_ids(&kept->ids, delta->ids, delta->id_count))
         return false;
-    return delta->logprobs == NULL ||
-           http_logprobs_keep(&kept->logprobs, completion->tops, delta->logprobs, delta->id_count);
+    return delta->logprobs == NULL || http_logprobs_keep(&kept->logprobs, completion->answer.tops,
+                                                         delta->logprobs, delta->id_count);
 }
 
 static bool keep_prompt(struct prompt_call *call, const struct generation_start *start) {
     const struct completion *completion = call->completion;
     if (completion->answer.has_ids && !keep_ids(&call->prompt, start->prompt, start->prompt_tokens))
         return false;
-    return completion->answer.is_stream || start->prompt_logprobs == NULL ||
-           http_logprobs_keep(&call->prompt_logprobs, completion->prompt_tops,
-                              start->prompt_logprobs, start->prompt_tokens);
+    call->echo_bytes = start->echo_bytes;
+    if (start->prompt_logprobs == NULL ||
+        (completion->answer.is_stream && !completion->echoes_prompt_logprobs))
+        return true;
+    return http_logprobs_keep(&call->prompt_logprobs, completion->kept_tops, start->prompt_logprobs,
+                              start->prompt_tokens);
 }
 
 /* The prompt's ids go with the first that is said of a choice. */
@@ -169,6 +177,17 @@ static void tell_prompt(const struct prompt_call *call, struct kept_choice *kept
     if (call->completion->answer.has_ids && !kept->has_prompt)
         choice->prompt_ids = &call->prompt;
     kept->has_prompt = true;
+}
+
+/* So do the log-probabilities of what is echoed. */
+static void tell_echo(struct prompt_call *call, struct kept_choice *kept,
+                      struct http_choice *choice) {
+    if (!call->completion->echoes_prompt_logprobs || kept->has_echo)
+        return;
+    choice->echoed = http_logprobs_read(&call->prompt_logprobs, call->completion->kept_tops);
+    choice->echoed_count = call->prompt_logprobs.count;
+    choice->echo_bytes = call->echo_bytes;
+    kept->has_echo = true;
 }
 
 static void reply_whole(struct completion *completion) {
@@ -189,12 +208,15 @@ static void reply_whole(struct completion *completion) {
             .text_bytes = kept->text.length,
             .ids = kept->ids.ids,
             .id_count = kept->ids.count,
-            .logprobs = http_logprobs_read(&kept->logprobs, completion->tops),
+            .logprobs = http_logprobs_read(&kept->logprobs, completion->answer.tops),
             .logprob_count = kept->logprobs.count,
             .end = &kept->end,
-            .prompt_logprobs = http_logprobs_read(&call->prompt_logprobs, completion->prompt_tops),
             .prompt_count = call->prompt_logprobs.count};
+        if (completion->tells_prompt_logprobs)
+            choices[i].prompt_logprobs =
+                http_logprobs_read(&call->prompt_logprobs, completion->kept_tops);
         tell_prompt(call, kept, &choices[i]);
+        tell_echo(call, kept, &choices[i]);
     }
     http_answer_write(text.file, &completion->answer, choices, count, &completion->usage);
     fputc('\n', text.file);
@@ -224,7 +246,7 @@ static void see_start(void *context, const struct generation_start *start) {
         http_exchange_begin(completion->exchange, "text/event-stream");
         completion->has_begun = true;
     }
-    if (!completion->answer.is_chat && start->prompt_logprobs == NULL)
+    if (!completion->answer.is_chat && !completion->tells_prompt_logprobs)
         return;
     bool written = true;
     for (int32_t i = 0; i < completion->n && written;
@@ -262,6 +284,7 @@ static void see_delta(void *context, const struct generation_delta *delta) {
                                .logprob_count = delta->logprobs != NULL ? delta->id_count : 0,
                                .text_offset = kept->text_offset};
     tell_prompt(call, kept, &news);
+    tell_echo(call, kept, &news);
     bool written = write_event(completion, &news, NULL);
     kept->text_offset = news.text_offset;
     if (!written)
@@ -275,6 +298,7 @@ static void see_end(void *context, const struct generation_end_of_choice *end) {
     if (call->completion->answer.is_stream) {
         struct http_choice last = {.index = number, .text = "", .end = end};
         tell_prompt(call, kept, &last);
+        tell_echo(call, kept, &last); /* where there was nothing else to tell */
         if (!write_event(call->completion, &last, NULL))
             fail_for_memory(call->completion);
         return;
@@ -316,8 +340,10 @@ static struct completion *create_completion(struct generation_service *service,
     completion->exchange = exchange;
     completion->include_usage = body->include_usage;
     completion->n = body->request.n;
-    completion->tops = body->request.sampling.logprobs;
-    completion->prompt_tops = body->request.prompt_logprobs;
+    completion->kept_tops = body->request.prompt_logprobs;
+    completion->tells_prompt_logprobs = body->prompt_logprobs >= 0;
+    completion->echoes_prompt_logprobs =
+        !body->is_chat && body->request.echo && body->request.sampling.logprobs >= 0;
     completion->prompt_count = body->prompt_count;
     completion->calls = calloc((size_t)body->prompt_count, sizeof *completion->calls);
     completion->choices =
@@ -333,6 +359,9 @@ static struct completion *create_completion(struct generation_service *service,
                                               .is_stream = body->stream,
                                               .has_ids = body->return_token_ids || !has_text,
                                               .tokens_as_ids = body->tokens_as_ids || !has_text,
+                                              .keep_special = body->request.keep_special_tokens,
+                                              .tops = body->request.sampling.logprobs,
+                                              .prompt_tops = body->prompt_logprobs,
                                               .id = completion->id,
                                               .model = options->limits.model_names[0],
                                               .created_s = (int64_t)time(NULL)};

@@ -49,11 +49,15 @@ static void write_string(FILE *out, const char *text, size_t size) {
     fputc('"', out);
 }
 
-/* The comma before a value, and its key. */
-static void begin_value(struct json_writer *writer, const char *key) {
+static void begin_item(struct json_writer *writer) {
     if (writer->has_items[writer->depth])
         fputs(", ", writer->out);
     writer->has_items[writer->depth] = true;
+}
+
+/* The comma before a value, and its key. */
+static void begin_value(struct json_writer *writer, const char *key) {
+    begin_item(writer);
     if (key != NULL) {
         write_string(writer->out, key, strlen(key));
         fputs(": ", writer->out);
@@ -105,12 +109,24 @@ void json_writer_integer(struct json_writer *writer, const char *key, int64_t va
     fprintf(writer->out, "%" PRId64, value);
 }
 
+static void write_number(FILE *out, double value) {
+    if (isfinite(value))
+        fprintf(out, "%.9g", value);
+    else
+        fputs("null", out);
+}
+
 void json_writer_number(struct json_writer *writer, const char *key, double value) {
     begin_value(writer, key);
-    if (isfinite(value))
-        fprintf(writer->out, "%.9g", value);
-    else
-        fputs("null", writer->out);
+    write_number(writer->out, value);
+}
+
+void json_writer_number_of(struct json_writer *writer, const char *key, size_t length,
+                           double value) {
+    begin_item(writer);
+    write_string(writer->out, key, length);
+    fputs(": ", writer->out);
+    write_number(writer->out, value);
 }
 
 void json_writer_boolean(struct json_writer *writer, const char *key, bool value) {
@@ -121,6 +137,19 @@ void json_writer_boolean(struct json_writer *writer, const char *key, bool value
 void json_writer_null(struct json_writer *writer, const char *key) {
     begin_value(writer, key);
     fputs("null", writer->out);
+}
+
+bool json_writer_is_same(const char *a, size_t a_length, const char *b, size_t b_length) {
+    const unsigned char *first = (const unsigned char *)a, *second = (const unsigned char *)b;
+    size_t at = 0;
+    while (at < a_length && at < b_length) {
+        size_t length = utf8_length(first + at, a_length - at);
+        if (length != utf8_length(second + at, b_length - at) ||
+            memcmp(first + at, second + at, length) != 0)
+            return false;
+        at += length > 0 ? length : 1;
+    }
+    return a_length == b_length;
 }
 
 void json_writer_integers(struct json_writer *writer, const char *key, const int32_t *values,

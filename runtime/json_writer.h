@@ -31,8 +31,14 @@ void json_writer_text(struct json_writer *writer, const char *key,
 void json_writer_integer(struct json_writer *writer, const char *key, int64_t value);
 /* 9 significant digits: an f32 comes back as it was. Infinities and NaN become null. */
 void json_writer_number(struct json_writer *writer, const char *key, double value);
+/* The same with a key as json_writer_string's text. Local. */
+void json_writer_number_of(struct json_writer *writer, const char *key, size_t length,
+                           double value);
 void json_writer_boolean(struct json_writer *writer, const char *key, bool value);
 void json_writer_null(struct json_writer *writer, const char *key);
+
+/* Whether json_writer_string writes both alike. Local. */
+bool json_writer_is_same(const char *a, size_t a_length, const char *b, size_t b_length);
 
 /* The whole array on one line. Local. */
 void json_writer_integers(struct json_writer *writer, const char *key, const int32_t *values,

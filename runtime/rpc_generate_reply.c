@@ -52,7 +52,7 @@ static Moebius__V1__TokenLogprob *logprob_message(struct rpc_generate_reply *rep
     moebius__v1__token_logprob__init(message);
     message->token_id = (uint32_t)logprob->id;
     bool is_known = !isnan(logprob->logprob);
-    message->logprob = is_known ? logprob->logprob : 0.0f;
+    message->logprob = is_known ? (float)logprob->logprob : 0.0f;
     message->rank = is_known ? (uint32_t)logprob->rank : 0;
     size_t length;
     const char *bytes = generation_service_token_bytes(reply->service, logprob->id, &length);

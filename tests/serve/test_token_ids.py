@@ -162,10 +162,11 @@ def check_http(plain, bare):
         for number, (choice, same) in enumerate(zip(got, wanted)):
             assert choice["text"] == "" and choice["token_ids"] == same["token_ids"] and len(choice["token_ids"]) == 12
             assert choice["prompt_token_ids"] == same["prompt_token_ids"] == PROMPTS[number // fields.get("n", 1)]
-            assert choice["logprobs"]["tokens"] == [f"token_id:{i}" for i in choice["token_ids"]]
+            told = (choice["prompt_token_ids"] if "echo" in fields else []) + choice["token_ids"]
+            assert choice["logprobs"]["tokens"] == [f"token_id:{i}" for i in told]
             for name in ("tokens", "token_logprobs", "top_logprobs"):
                 assert choice["logprobs"][name] == same["logprobs"][name], name
-            assert choice["logprobs"]["text_offset"] == [0] * 12 and choice["finish_reason"] == "length"
+            assert choice["logprobs"]["text_offset"] == [0] * len(told) and choice["finish_reason"] == "length"
         for logprobs in (2, None):
             events = door.stream("/v1/completions", **{**fields, "logprobs": logprobs})
             again = asks.stream("/v1/completions", **{**fields, "logprobs": logprobs}, return_token_ids=True)

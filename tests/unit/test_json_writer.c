@@ -167,11 +167,53 @@ static void nests_to_its_limit(void **state) {
     free(document.text);
 }
 
+/* Keys are texts of any bytes; two are one key where they are written alike. */
+static void keys_of_bytes(void **state) {
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        size_t a_length, b_length;
+        bool is_same;
+    } cases[] = {
+        {"", "", 0, 0, true},
+        {"ab", "ab", 2, 2, true},
+        {"ab", "abc", 2, 3, false},
+        {"ab", "ac", 2, 2, false},
+        {"a\0b", "a\0c", 3, 3, false},
+        {"\xe2\x80", "\xe2\x81", 2, 2, true},
+        {"\xe2\x80", "\x99", 2, 1, false},
+        {"\xc3\xa9", "\xc3\xa9", 2, 2, true},
+        {"\xc3\xa9", "\xc3\x28", 2, 2, false},
+        {"\xff"
+         "a",
+         "\xfe"
+         "b",
+         2, 2, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct document document;
+        begin(&document);
+        json_writer_begin_object(&document.writer, NULL);
+        json_writer_number_of(&document.writer, cases[i].a, cases[i].a_length, 1.5);
+        json_writer_number_of(&document.writer, cases[i].b, cases[i].b_length, 1.5);
+        json_writer_end_object(&document.writer);
+        assert_int_equal(fclose(document.writer.out), 0);
+        char *first = strchr(document.text, '"'), *end = strstr(first, ": 1.5");
+        char *second = strchr(end, '"');
+        size_t length = (size_t)(end - first);
+        bool alike = strncmp(first, second, length) == 0 && strcmp(second + length, ": 1.5}") == 0;
+        assert_true(alike == cases[i].is_same);
+        assert_true(json_writer_is_same(cases[i].a, cases[i].a_length, cases[i].b,
+                                        cases[i].b_length) == cases[i].is_same);
+        free(document.text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_text),         cmocka_unit_test(strings_come_back),
         cmocka_unit_test(broken_utf8),        cmocka_unit_test(floats_come_back),
-        cmocka_unit_test(nests_to_its_limit),
+        cmocka_unit_test(nests_to_its_limit), cmocka_unit_test(keys_of_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
