@@ -419,12 +419,14 @@ static void take_counts(void *context, int32_t rank, const struct rank_counts_vi
  * change what they would say. */
 static enum status ask_ranks(struct engine_loop *loop) {
     bool is_due = loop->first == NULL || loop->now_ns - loop->asked_ns >= ASK_NS;
-    if (loop->accounts == NULL || loop->asked_steps == loop->told.steps || !is_due)
+    struct engine_stats stats;
+    engine_stats(loop->engine, &stats);
+    if (loop->accounts == NULL || loop->asked_steps == stats.steps || !is_due)
         return STATUS_OK;
     struct loop_routed before = loop->routed;
     loop->routed = (struct loop_routed){.pairs = 0};
     loop->asked_ns = loop->now_ns;
-    loop->asked_steps = loop->told.steps;
+    loop->asked_steps = stats.steps;
     RETURN_IF_ERROR(engine_gather(loop->engine, take_counts, loop));
     const struct loop_routed *now = &loop->routed;
     metrics_add(loop->metrics, METRICS_ROUTED_PAIRS, now->pairs - before.pairs);
@@ -468,9 +470,9 @@ static enum status turn(struct engine_loop *loop) {
     if (engine_running(loop->engine) > 0)
         status = step(loop);
     hand_out(loop);
-    tell_metrics(loop);
     if (status == STATUS_OK)
         status = ask_ranks(loop);
+    tell_metrics(loop); /* last: where nothing runs, all that was counted has been told */
     if (status == STATUS_OK && loop->first == NULL)
         status = rest(loop);
     return status;

@@ -9,7 +9,7 @@ import tempfile
 import time
 
 import grpc
-from serve_client import Answer, Server, in_background, make_request, pb  # first: it knows where the stubs are
+from serve_client import Answer, Server, make_request, pb  # first: it knows where the stubs are
 
 from moebius.v1 import admin_pb2 as admin
 
@@ -56,7 +56,7 @@ def check_whole_is_the_stream(server):
     assert chunks[-1].timings.total_us >= chunks[-1].timings.first_token_us > 0 and whole.timings.total_us > 0
     for index, choice in enumerate(whole.choices):
         mine = [chunk for chunk in chunks if chunk.index == index]
-        assert choice.index == index and len(mine) > 1  # how many depends on how busy the machine is
+        assert choice.index == index and mine  # how many depends on how busy the machine is
         assert "".join(chunk.text for chunk in mine) == choice.text and choice.text.startswith(PROMPT)
         assert [i for chunk in mine for i in chunk.token_ids] == list(choice.token_ids)
         assert [p for chunk in mine for p in chunk.logprobs] == list(choice.logprobs)
@@ -72,6 +72,8 @@ def check_whole_is_the_stream(server):
     # A choice's seed gives it again alone.
     alone = make_request(tokens=24, seed=whole.choices[2].seed, temperature=0.8)
     assert list(generate(server, alone).choices[0].token_ids) == list(whole.choices[2].token_ids)
+    # It does come in pieces.
+    assert any(len(list(server.stream(long_request()))) > 1 for _ in range(20))
 
 
 def check_prompts_and_stops(server):
@@ -159,24 +161,41 @@ def long_request(request_id=""):
     return request
 
 
+def hold(server, request_id=""):
+    """A stream that is open until it is cancelled or aborted, however late we are: it says more than is sent to a
+    client that reads only its first chunk."""
+    request = long_request(request_id)
+    request.n = 64
+    request.output.logprobs = True
+    request.output.top_logprobs = 20
+    stream = server.stream(request)
+    next(stream)
+    return stream
+
+
 def check_cancel_deadline_abort(server):
     late = refusal(lambda: list(server.stream(long_request(), timeout=0.02)))
     assert late[0] == CODE.DEADLINE_EXCEEDED, late
     limited = long_request()
     limited.stop.time_limit_ms = 20
     assert generate(server, limited).choices[0].finish_reason == pb.FINISH_REASON_TIME_LIMIT
-    thread, box = in_background(server, long_request("to-abort"))
-    for _ in range(200):
-        aborted = infer(server, "Abort", pb.AbortRequest(request_ids=["to-abort", "nobody"]), pb.AbortResponse)
-        if aborted.aborted:
-            break
-    thread.join()
-    assert aborted.aborted == 1 and box[0].finish == {0: pb.FINISH_REASON_ABORTED}, box[0].whole()
-    held = server.stream(long_request("held"))
-    next(held)
+    check_abort(server)
+    held = hold(server, "held")
     code, details, _ = refusal(generate, server, long_request("held"))
     assert code in (CODE.INVALID_ARGUMENT, CODE.ALREADY_EXISTS) and "held" in details
     held.cancel()
+
+
+def check_abort(server):
+    """Once more where all was computed before the request could be aborted: a busy machine may run us late."""
+    for i in range(20):
+        stream = hold(server, f"to-abort-{i}")
+        aborted = infer(server, "Abort", pb.AbortRequest(request_ids=[f"to-abort-{i}", "nobody"]), pb.AbortResponse)
+        ends = {chunk.finish_reason for chunk in stream} - {pb.FINISH_REASON_UNSPECIFIED}
+        assert aborted.aborted == 1 and ends <= {pb.FINISH_REASON_ABORTED, pb.FINISH_REASON_LENGTH}, (aborted, ends)
+        if pb.FINISH_REASON_ABORTED in ends:
+            return
+    raise AssertionError("no request was aborted")
 
 
 # ---- Admin ----
@@ -193,8 +212,8 @@ def check_admin(server, channel, ranks):
     before = ask("GetStats", admin.GetStatsRequest(per_rank=True), admin.GetStatsResponse)
     load = ask("GetExpertLoad", admin.GetExpertLoadRequest(by_rank=True), admin.GetExpertLoadResponse)
     generate(server, make_request(tokens=30, temperature=0))
-    settle(ask)
-    after = ask("GetStats", admin.GetStatsRequest(per_rank=True), admin.GetStatsResponse)
+    while (after := ask("GetStats", admin.GetStatsRequest(per_rank=True), admin.GetStatsResponse)).running:
+        pass  # until nothing runs; then all that was counted has been told
     more = ask("GetExpertLoad", admin.GetExpertLoadRequest(by_rank=True), admin.GetExpertLoadResponse)
     assert after.generated_tokens - before.generated_tokens == 30 and after.finished == before.finished + 1
     assert after.steps > before.steps and sum(after.step_us.counts) == after.steps
@@ -219,7 +238,7 @@ def check_admin(server, channel, ranks):
 
 
 def settle(ask):
-    """Waits until nothing runs and the ranks have told their last counters."""
+    """Waits until nothing runs and no request is on its way to the engine."""
     last = None
     for _ in range(200):
         stats = ask("GetStats", admin.GetStatsRequest(), admin.GetStatsResponse)
@@ -277,12 +296,12 @@ def check_drain(server, channel):
     assert last in (pb.FINISH_REASON_ABORTED, pb.FINISH_REASON_LENGTH)
     state = call(channel, "Admin", "Resume", admin.ResumeRequest(), admin.GetServerInfoResponse).state
     assert state == admin.SERVER_STATE_SERVING and generate(server, make_request(tokens=2)).choices
-    held = [server.stream(long_request()) for _ in range(4)]
-    assert all(next(one) for one in held)
+    held = hold(server)
     progress = drain(admin.DrainRequest(exit_when_done=True), timeout=20)
     assert next(progress).state == admin.SERVER_STATE_DRAINING
     call(channel, "Admin", "Resume", admin.ResumeRequest(), admin.GetServerInfoResponse)
     assert all(one.state == admin.SERVER_STATE_SERVING for one in progress)  # it is over, and ends nothing
+    held.cancel()
     assert generate(server, make_request(tokens=2)).choices
     list(drain(admin.DrainRequest(exit_when_done=True), timeout=20))
     assert server.wait() == 0
