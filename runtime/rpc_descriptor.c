@@ -9,6 +9,7 @@ enum kind { KIND_FILE, KIND_MESSAGE, KIND_ENUM, KIND_SERVICE, KIND_LEAF };
 #define FIELD_NAME 1    /* of every declaration */
 #define FIELD_PACKAGE 2 /* of a file */
 #define FIELD_FILE 1    /* of the set */
+#define FIELD_VALUE 2   /* of an enum */
 #define DEPTH_MAX 32
 
 /* descriptor.proto: in which fields of `in` declarations of `what` stand. */
@@ -19,8 +20,7 @@ static const struct place {
 } places[] = {
     {KIND_FILE, 4, KIND_MESSAGE}, {KIND_FILE, 5, KIND_ENUM},    {KIND_FILE, 6, KIND_SERVICE},
     {KIND_FILE, 7, KIND_LEAF},    {KIND_MESSAGE, 2, KIND_LEAF}, {KIND_MESSAGE, 3, KIND_MESSAGE},
-    {KIND_MESSAGE, 4, KIND_ENUM}, {KIND_MESSAGE, 8, KIND_LEAF}, {KIND_ENUM, 2, KIND_LEAF},
-    {KIND_SERVICE, 2, KIND_LEAF},
+    {KIND_MESSAGE, 4, KIND_ENUM}, {KIND_MESSAGE, 8, KIND_LEAF}, {KIND_SERVICE, 2, KIND_LEAF},
 };
 #define PLACE_COUNT (sizeof(places) / sizeof(places[0]))
 
@@ -106,7 +106,17 @@ static struct rpc_descriptor next_part(struct rpc_descriptor *name) {
     return part;
 }
 
-/* Whether a declaration has another inside it, by a dotted name. */
+static bool has_value(struct rpc_descriptor declaration, struct rpc_descriptor name) {
+    uint32_t number;
+    struct rpc_descriptor content;
+    while (next_field(&declaration, &number, &content))
+        if (number == FIELD_VALUE && is_equal(field_of(content, FIELD_NAME), name))
+            return true;
+    return false;
+}
+
+/* Whether a declaration has another inside it, by a dotted name. An enum's values have their full
+ * names beside it, not inside: C++'s rule, and protobuf's. */
 static bool declares(struct rpc_descriptor declaration, enum kind kind,
                      struct rpc_descriptor name) {
     for (int depth = 0; depth < DEPTH_MAX; depth++) {
@@ -117,7 +127,11 @@ static bool declares(struct rpc_descriptor declaration, enum kind kind,
         const struct place *found = NULL;
         while (found == NULL && next_field(&rest, &number, &content)) {
             const struct place *place = find_place(kind, number);
-            if (place != NULL && is_equal(field_of(content, FIELD_NAME), part))
+            if (place == NULL)
+                continue;
+            bool may_be_value = place->what == KIND_ENUM && name.size == 0;
+            if (is_equal(field_of(content, FIELD_NAME), part) ||
+                (may_be_value && has_value(content, part)))
                 found = place;
         }
         if (found == NULL || name.size == 0)

@@ -238,22 +238,24 @@ static void test_descriptors(void **state) {
     struct rpc_descriptor file, other;
     assert_true(rpc_descriptor_is_valid(set));
     assert_true(rpc_descriptor_find_file(set, text_of("grpc/health/v1/health.proto"), &file));
-    static const char *const declared[] = {
-        "grpc.health.v1.Health", "grpc.health.v1.Health.Watch",
-        "grpc.health.v1.HealthCheckResponse.ServingStatus",
-        "grpc.health.v1.HealthCheckResponse.ServingStatus.SERVING",
-        "grpc.health.v1.HealthCheckRequest.service"};
+    static const char *const declared[] = {"grpc.health.v1.Health", "grpc.health.v1.Health.Watch",
+                                           "grpc.health.v1.HealthCheckResponse.ServingStatus",
+                                           "grpc.health.v1.HealthCheckResponse.SERVING",
+                                           "grpc.health.v1.HealthCheckRequest.service"};
     for (size_t i = 0; i < sizeof(declared) / sizeof(declared[0]); i++) {
         assert_true(rpc_descriptor_find_symbol(set, text_of(declared[i]), &other));
         assert_ptr_equal(other.data, file.data);
     }
-    static const char *const unknown[] = {"",
-                                          "grpc",
-                                          "grpc.health.v1",
-                                          "grpc.health.v1.",
-                                          "grpc.health.v1.Healthy",
-                                          "grpc.health.v1.Health.Watch.x",
-                                          "Health"};
+    static const char *const unknown[] = {
+        "",
+        "grpc",
+        "grpc.health.v1",
+        "grpc.health.v1.",
+        "grpc.health.v1.Healthy",
+        "grpc.health.v1.Health.Watch.x",
+        "grpc.health.v1.HealthCheckResponse.SERVING.x",
+        "grpc.health.v1.HealthCheckResponse.ServingStatus.SERVING",
+        "Health"};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
         assert_false(rpc_descriptor_find_symbol(set, text_of(unknown[i]), &other));
     assert_false(rpc_descriptor_find_file(set, text_of("nothing.proto"), &other));
