@@ -1,8 +1,6 @@
 /* One POST: for each of its prompts a call of the generation service; what they say is written as
  * it comes (stream) or kept until all are done. Called by http_openai.c; the JSON stands in
  * http_body.c and http_answer.c. */
-#define _POSIX_C_SOURCE 200809L /* strdup */
-
 #include "runtime/http_completion.h"
 
 #include <stdlib.h>
@@ -11,30 +9,15 @@
 
 #include "kernels/base/log.h"
 #include "runtime/http_answer.h"
-#include "runtime/http_logprobs.h"
+#include "runtime/http_kept.h"
 #include "runtime/http_text.h"
-#include "runtime/text_buffer.h"
-
-/* One choice of a whole answer, or where a stream has got to. */
-struct kept_choice {
-    struct text_buffer text;
-    struct token_list ids; /* where they are wanted */
-    struct http_logprobs logprobs;
-    int32_t text_offset;
-    bool has_prompt; /* the prompt's ids were told with it */
-    bool has_echo;   /* the log-probabilities of the prompt's tokens too */
-    struct generation_end_of_choice end;
-    char *matched_stop;
-};
 
 /* One prompt's call. */
 struct prompt_call {
     struct completion *completion;
     int32_t number;
-    struct generation_call *call;         /* NULL: done, or never begun */
-    struct token_list prompt;             /* where ids are wanted */
-    struct http_logprobs prompt_logprobs; /* of a whole answer, or echoed */
-    size_t echo_bytes;                    /* of the prompt's text */
+    struct generation_call *call; /* NULL: done, or never begun */
+    struct http_kept_prompt prompt;
 };
 
 struct completion {
@@ -48,8 +31,8 @@ struct completion {
     bool tells_prompt_logprobs;  /* by that name */
     bool echoes_prompt_logprobs; /* before the choice's own */
     int32_t prompt_count, open_count;
-    struct prompt_call *calls;   /* [prompt_count] */
-    struct kept_choice *choices; /* [prompt_count * n] */
+    struct prompt_call *calls;        /* [prompt_count] */
+    struct http_kept_choice *choices; /* [prompt_count * n] */
     struct generation_usage usage;
 };
 
@@ -59,16 +42,10 @@ static void destroy_completion(struct completion *completion) {
     if (completion == NULL)
         return;
     for (int32_t i = 0; completion->choices != NULL && i < completion->prompt_count * completion->n;
-         i++) {
-        text_buffer_deinit(&completion->choices[i].text);
-        token_list_deinit(&completion->choices[i].ids);
-        http_logprobs_deinit(&completion->choices[i].logprobs);
-        free(completion->choices[i].matched_stop);
-    }
-    for (int32_t i = 0; completion->calls != NULL && i < completion->prompt_count; i++) {
-        token_list_deinit(&completion->calls[i].prompt);
-        http_logprobs_deinit(&completion->calls[i].prompt_logprobs);
-    }
+         i++)
+        http_kept_choice_deinit(&completion->choices[i]);
+    for (int32_t i = 0; completion->calls != NULL && i < completion->prompt_count; i++)
+        http_kept_prompt_deinit(&completion->calls[i].prompt);
     free(completion->choices);
     free(completion->calls);
     free(completion);
@@ -142,51 +119,22 @@ static void finish_stream(struct completion *completion) {
 
 /* ---- whole ---- */
 
-static bool keep_ids(struct token_list *kept, const int32_t *ids, int32_t count) {
-    enum status status = token_list_reserve(kept, count);
-    for (int32_t i = 0; i < count && status == STATUS_OK; i++)
-        status = token_list_append(kept, ids[i]);
-    return status == STATUS_OK;
-}
-
-static bool keep_delta(struct completion *completion, struct kept_choice *kept,
-                       const struct generation_delta *delta) {
-    if (text_buffer_append(&kept->text, delta->text, delta->text_bytes) != STATUS_OK)
-        return false;
-    if (completion->answer.has_ids && !keep_ids(&kept->ids, delta->ids, delta->id_count))
-        return false;
-    return delta->logprobs == NULL || http_logprobs_keep(&kept->logprobs, completion->answer.tops,
-                                                         delta->logprobs, delta->id_count);
-}
-
-static bool keep_prompt(struct prompt_call *call, const struct generation_start *start) {
-    const struct completion *completion = call->completion;
-    if (completion->answer.has_ids && !keep_ids(&call->prompt, start->prompt, start->prompt_tokens))
-        return false;
-    call->echo_bytes = start->echo_bytes;
-    if (start->prompt_logprobs == NULL ||
-        (completion->answer.is_stream && !completion->echoes_prompt_logprobs))
-        return true;
-    return http_logprobs_keep(&call->prompt_logprobs, completion->kept_tops, start->prompt_logprobs,
-                              start->prompt_tokens);
-}
-
 /* The prompt's ids go with the first that is said of a choice. */
-static void tell_prompt(const struct prompt_call *call, struct kept_choice *kept,
+static void tell_prompt(const struct prompt_call *call, struct http_kept_choice *kept,
                         struct http_choice *choice) {
     if (call->completion->answer.has_ids && !kept->has_prompt)
-        choice->prompt_ids = &call->prompt;
+        choice->prompt_ids = &call->prompt.ids;
     kept->has_prompt = true;
 }
 
 /* So do the log-probabilities of what is echoed. */
-static void tell_echo(struct prompt_call *call, struct kept_choice *kept,
+static void tell_echo(struct prompt_call *call, struct http_kept_choice *kept,
                       struct http_choice *choice) {
     if (!call->completion->echoes_prompt_logprobs || kept->has_echo)
         return;
-    choice->echoed = http_logprobs_read(&call->prompt_logprobs, call->completion->kept_tops);
-    choice->echoed_count = call->prompt_logprobs.count;
-    choice->echo_bytes = call->echo_bytes;
+    choice->echoed = http_logprobs_read(&call->prompt.logprobs, call->completion->kept_tops);
+    choice->echoed_count = call->prompt.logprobs.count;
+    choice->echo_bytes = call->prompt.echo_bytes;
     kept->has_echo = true;
 }
 
@@ -200,7 +148,7 @@ static void reply_whole(struct completion *completion) {
         return;
     }
     for (int32_t i = 0; i < count; i++) {
-        struct kept_choice *kept = &completion->choices[i];
+        struct http_kept_choice *kept = &completion->choices[i];
         struct prompt_call *call = &completion->calls[i / completion->n];
         choices[i] = (struct http_choice){
             .index = i,
@@ -211,10 +159,10 @@ static void reply_whole(struct completion *completion) {
             .logprobs = http_logprobs_read(&kept->logprobs, completion->answer.tops),
             .logprob_count = kept->logprobs.count,
             .end = &kept->end,
-            .prompt_count = call->prompt_logprobs.count};
+            .prompt_count = call->prompt.logprobs.count};
         if (completion->tells_prompt_logprobs)
             choices[i].prompt_logprobs =
-                http_logprobs_read(&call->prompt_logprobs, completion->kept_tops);
+                http_logprobs_read(&call->prompt.logprobs, completion->kept_tops);
         tell_prompt(call, kept, &choices[i]);
         tell_echo(call, kept, &choices[i]);
     }
@@ -226,7 +174,8 @@ static void reply_whole(struct completion *completion) {
 
 /* ---- what the service tells ---- */
 
-static struct kept_choice *choice_of(struct prompt_call *call, int32_t index, int32_t *number) {
+static struct http_kept_choice *choice_of(struct prompt_call *call, int32_t index,
+                                          int32_t *number) {
     *number = call->number * call->completion->n + index;
     return &call->completion->choices[*number];
 }
@@ -236,7 +185,9 @@ static void see_start(void *context, const struct generation_start *start) {
     struct completion *completion = call->completion;
     completion->usage.prompt_tokens += start->prompt_tokens;
     completion->usage.cached_tokens += start->cached_tokens;
-    if (!keep_prompt(call, start)) {
+    bool has_logprobs = !completion->answer.is_stream || completion->echoes_prompt_logprobs;
+    if (!http_kept_prompt_set(&call->prompt, start, completion->answer.has_ids, has_logprobs,
+                              completion->kept_tops)) {
         fail_for_memory(completion);
         return;
     }
@@ -266,9 +217,9 @@ static void see_delta(void *context, const struct generation_delta *delta) {
     struct prompt_call *call = context;
     struct completion *completion = call->completion;
     int32_t number;
-    struct kept_choice *kept = choice_of(call, delta->index, &number);
+    struct http_kept_choice *kept = choice_of(call, delta->index, &number);
     if (!completion->answer.is_stream) {
-        if (!keep_delta(completion, kept, delta))
+        if (!http_kept_choice_add(kept, delta, completion->answer.has_ids, completion->answer.tops))
             fail_for_memory(completion);
         return;
     }
@@ -294,7 +245,7 @@ static void see_delta(void *context, const struct generation_delta *delta) {
 static void see_end(void *context, const struct generation_end_of_choice *end) {
     struct prompt_call *call = context;
     int32_t number;
-    struct kept_choice *kept = choice_of(call, end->index, &number);
+    struct http_kept_choice *kept = choice_of(call, end->index, &number);
     if (call->completion->answer.is_stream) {
         struct http_choice last = {.index = number, .text = "", .end = end};
         tell_prompt(call, kept, &last);
@@ -303,9 +254,8 @@ static void see_end(void *context, const struct generation_end_of_choice *end) {
             fail_for_memory(call->completion);
         return;
     }
-    kept->end = *end;
-    kept->matched_stop = end->matched_stop != NULL ? strdup(end->matched_stop) : NULL;
-    kept->end.matched_stop = kept->matched_stop;
+    if (!http_kept_choice_end(kept, end))
+        fail_for_memory(call->completion);
 }
 
 static void see_done(void *context, const struct generation_usage *usage) {
