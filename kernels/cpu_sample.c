@@ -1,118 +1,32 @@
-/* Random bits and passes over logits, for the sampler; this file is compiled once for each
- * instruction set (CPU_SUFFIX). Nothing is fused and sums are exact: every set gives the bits of
- * the reference, ref_sample.c. */
+/* Passes over logits, for the sampler; this file is compiled once for each instruction set
+ * (CPU_SUFFIX). Nothing is fused and sums are exact: every set gives the bits of the reference,
+ * ref_sample.c. */
 #include "kernels/cpu_sample.h"
 
 #include <math.h>
+#include <stdbool.h>
 
+#include "kernels/cpu_chance.h"
 #include "kernels/cpu_vector.h"
 
-#define ROUNDS 10
 #define WIDE_LANES (VEC_LANES / 2)
-#define STREAMS 4 /* independent vectors, to fill the time that a product takes */
-#define GROUPS_AT_ONCE (STREAMS * WIDE_LANES / 8)
 
-/* Numbers of 32 bits in lanes of 64: what stands above is ignored, until it is cut off at the end.
- */
-typedef uint64_t wide __attribute__((vector_size(8 * WIDE_LANES)));
-typedef uint16_t narrow __attribute__((vector_size(2 * WIDE_LANES)));
-typedef uint16_t narrow_memory __attribute__((vector_size(2 * WIDE_LANES), aligned(2), may_alias));
 typedef double wide_double __attribute__((vector_size(8 * WIDE_LANES)));
 
-VEC_INLINE wide spread(uint64_t value) {
-    return (wide){0} + value;
-}
-
-/* The whole products of the lower halves. */
-VEC_INLINE wide multiply(wide a, wide b) {
-#if defined(__AVX512F__)
-    return (wide)_mm512_mul_epu32((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-    return (wide)_mm256_mul_epu32((__m256i)a, (__m256i)b);
-#elif defined(__SSE4_2__)
-    return (wide)_mm_mul_epu32((__m128i)a, (__m128i)b);
+/* What is left of x, at most a vector, NaN behind its end. */
+VEC_INLINE vec load_rest(const float *x, int32_t left) {
+#if VEC_LANES == 16
+    return left >= VEC_LANES
+               ? vec_load(x)
+               : (vec)_mm512_mask_loadu_ps(_mm512_set1_ps(NAN), (__mmask16)((1u << left) - 1), x);
 #else
-    return (a & UINT32_MAX) * (b & UINT32_MAX);
-#endif
-}
-
-struct block {
-    wide c0, c1, c2, c3;
-};
-
-VEC_INLINE void philox_round(struct block *block, uint32_t k0, uint32_t k1) {
-    wide left = multiply(block->c0, spread(0xd2511f53)),
-         right = multiply(block->c2, spread(0xcd9e8d57));
-    block->c0 = (right >> 32) ^ block->c1 ^ spread(k0);
-    block->c1 = right;
-    block->c2 = (left >> 32) ^ block->c3 ^ spread(k1);
-    block->c3 = left;
-}
-
-/* The lower halves of a word, and 32 ids behind them the upper ones. */
-VEC_INLINE void store_halves(uint16_t *to, wide word) {
-    *(narrow_memory *)to = __builtin_convertvector(word, narrow);
-    *(narrow_memory *)(to + 32) = __builtin_convertvector(word >> 16, narrow);
-}
-
-/* Stream s holds the counters from s * WIDE_LANES on; eight counters are a group. */
-VEC_INLINE void noise_of(const struct noise_args *args, int32_t group, uint16_t *high) {
-    struct block blocks[STREAMS];
-    uint32_t k0 = (uint32_t)args->seed, k1 = (uint32_t)(args->seed >> 32);
-    for (int s = 0; s < STREAMS; s++) {
-        wide first = {0};
-        for (int lane = 0; lane < WIDE_LANES; lane++)
-            first[lane] = (uint32_t)(8 * group + s * WIDE_LANES + lane);
-        blocks[s] = (struct block){first, spread((uint32_t)args->position),
-                                   spread((uint64_t)args->position >> 32), spread(0)};
-    }
-    for (int round = 0; round < ROUNDS; round++) {
-#pragma GCC unroll 4
-        for (int s = 0; s < STREAMS; s++)
-            philox_round(&blocks[s], k0, k1);
-        k0 += 0x9e3779b9;
-        k1 += 0xbb67ae85;
-    }
-    for (int s = 0; s < STREAMS; s++) {
-        const struct block *b = &blocks[s];
-        uint16_t *to = high + s * WIDE_LANES / 8 * SAMPLE_GROUP + s * WIDE_LANES % 8;
-        store_halves(to, b->c0);
-        store_halves(to + 8, b->c1);
-        store_halves(to + 16, b->c2);
-        store_halves(to + 24, b->c3);
-    }
-}
-
-static void noise(const struct noise_args *args) {
-    int32_t i = 0;
-    for (; i <= args->groups - GROUPS_AT_ONCE; i += GROUPS_AT_ONCE)
-        noise_of(args, args->first_group + i, args->high + i * SAMPLE_GROUP);
-    if (i == args->groups)
-        return;
-    uint16_t high[GROUPS_AT_ONCE * SAMPLE_GROUP];
-    noise_of(args, args->first_group + i, high);
-    memcpy(args->high + i * SAMPLE_GROUP, high,
-           sizeof(uint16_t) * SAMPLE_GROUP * (size_t)(args->groups - i));
-}
-
-/* ---- passes over logits ---- */
-
-/* What is left of x at i, NaN behind its end. */
-static inline vec load_rest(const float *x, int32_t i, int32_t count) {
     float rest[VEC_LANES];
-    if (count - i >= VEC_LANES)
-        return vec_load(x + i);
+    if (left >= VEC_LANES)
+        return vec_load(x);
     for (int lane = 0; lane < VEC_LANES; lane++)
-        rest[lane] = i + lane < count ? x[i + lane] : NAN;
+        rest[lane] = lane < left ? x[lane] : NAN;
     return vec_load(rest);
-}
-
-static inline vec_half load_rest_half(const uint16_t *x, int32_t i, int32_t count) {
-    vec_half rest = {0};
-    if (count - i >= VEC_LANES)
-        return *(const vec_half_memory *)(x + i);
-    memcpy(&rest, x + i, sizeof(uint16_t) * (size_t)(count - i));
-    return rest;
+#endif
 }
 
 /* Bit l: lane l of a is at least that of b. */
@@ -129,6 +43,91 @@ VEC_INLINE uint32_t at_least(vec a, vec b) {
         mask |= (uint32_t)(a[lane] >= b[lane]) << lane;
     return mask;
 #endif
+}
+
+/* The greatest lane of quads without NaN. */
+VEC_INLINE vec_quad quad_max(vec_quad a, vec_quad b) {
+#if defined(__SSE4_2__)
+    return (vec_quad)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return vec_max(a, b);
+#endif
+}
+
+VEC_INLINE float greatest_lane(vec_quad four) {
+    vec_quad two = quad_max(four, __builtin_shufflevector(four, four, 2, 3, 2, 3));
+    return two[0] > two[1] ? two[0] : two[1];
+}
+
+/* Writes the peaks of a whole group's octets, returns the greatest. Each vector is freed of NaN
+ * first. */
+#if VEC_LANES == 16
+VEC_INLINE float octet_peaks(const float *x, float *octets) {
+    __m512 v[4], least = _mm512_set1_ps(-INFINITY);
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm512_max_ps(_mm512_loadu_ps(x + 16 * i), least);
+    /* quarters: octets 0 .. 3 of ids; then 4 .. 7 */
+    __m512 lower = _mm512_max_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x88),
+                                 _mm512_shuffle_f32x4(v[0], v[1], 0xdd)),
+           upper = _mm512_max_ps(_mm512_shuffle_f32x4(v[2], v[3], 0x88),
+                                 _mm512_shuffle_f32x4(v[2], v[3], 0xdd));
+    __m512 pairs =
+        _mm512_max_ps(_mm512_shuffle_ps(lower, upper, 0x44), _mm512_shuffle_ps(lower, upper, 0xee));
+    __m512 twins = _mm512_max_ps(pairs, _mm512_permute_ps(pairs, 0xb1));
+    const __m512i one_each =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14);
+    __m256 found = _mm512_castps512_ps256(_mm512_permutexvar_ps(one_each, twins));
+    _mm256_storeu_ps(octets, found);
+    return greatest_lane(
+        (vec_quad)_mm_max_ps(_mm256_castps256_ps128(found), _mm256_extractf128_ps(found, 1)));
+}
+#else
+VEC_INLINE vec_quad octet_quad(const float *x) {
+    vec first = vec_max(vec_load(x), vec_set(-INFINITY));
+#if VEC_LANES == 8
+    return (vec_quad)_mm_max_ps(_mm256_castps256_ps128((__m256)first),
+                                _mm256_extractf128_ps((__m256)first, 1));
+#else
+    return quad_max(first, vec_max(vec_load(x + 4), vec_set(-INFINITY)));
+#endif
+}
+
+/* Those of the octets at j, j + 4, j + 1 and j + 5. */
+VEC_INLINE vec_quad four_octets(const float *x, int j) {
+    vec_quad a = octet_quad(x + 8 * j), b = octet_quad(x + 8 * j + 32),
+             c = octet_quad(x + 8 * j + 8), d = octet_quad(x + 8 * j + 40);
+    vec_quad ab = quad_max(__builtin_shufflevector(a, b, 0, 1, 4, 5),
+                           __builtin_shufflevector(a, b, 2, 3, 6, 7)),
+             cd = quad_max(__builtin_shufflevector(c, d, 0, 1, 4, 5),
+                           __builtin_shufflevector(c, d, 2, 3, 6, 7));
+    return quad_max(__builtin_shufflevector(ab, cd, 0, 2, 4, 6),
+                    __builtin_shufflevector(ab, cd, 1, 3, 5, 7));
+}
+
+VEC_INLINE float octet_peaks(const float *x, float *octets) {
+    vec_quad first = four_octets(x, 0), second = four_octets(x, 2);
+    memcpy(octets, &first, sizeof first);
+    memcpy(octets + 4, &second, sizeof second);
+    return greatest_lane(quad_max(first, second));
+}
+#endif
+
+static float peaks(const struct peak_args *args) {
+    float greatest = -INFINITY;
+    int32_t end = args->skipped + args->count;
+    for (int32_t first = 0; first < end; first += SAMPLE_GROUP) {
+        int32_t group = first / SAMPLE_GROUP, at = first - args->skipped;
+        float rest[SAMPLE_GROUP];
+        const float *x = rest;
+        if (at >= 0 && args->count - at >= SAMPLE_GROUP)
+            x = args->x + at;
+        for (int32_t i = 0; x == rest && i < SAMPLE_GROUP; i++)
+            rest[i] = at + i >= 0 && at + i < args->count ? args->x[at + i] : NAN;
+        float peak = octet_peaks(x, args->octets + group * SAMPLE_OCTETS);
+        args->groups[group] = peak;
+        greatest = peak > greatest ? peak : greatest;
+    }
+    return greatest;
 }
 
 /* Two sums side by side: of the lower lanes and of the upper ones. */
@@ -160,49 +159,21 @@ VEC_INLINE double total_of(const struct sums *sums) {
     return total;
 }
 
-/* Signed numbers as f32. */
-VEC_INLINE vec to_float(vec_bits value) {
-    return __builtin_convertvector((vec_int)value, vec);
+/* Where `value` is less than `coarse`, rounded to steps of it. */
+VEC_INLINE vec round_coarse(vec value, vec coarse) {
+#if VEC_LANES == 16
+    __m512 moved = _mm512_add_ps((__m512)value, (__m512)coarse);
+    __mmask16 less = _mm512_cmp_ps_mask((__m512)value, (__m512)coarse, _CMP_LT_OQ);
+    return (vec)_mm512_mask_sub_ps((__m512)value, less, moved, (__m512)coarse);
+#else
+    return vec_select(value < coarse, (value + coarse) - coarse, value);
+#endif
 }
 
-static int32_t hopefuls(const struct hopeful_args *args) {
-    int32_t found = 0;
-    vec limit = vec_set(args->limit);
-    for (int32_t i = 0; i < args->count; i += VEC_LANES) {
-        vec_half high = load_rest_half(args->high, i, args->count);
-        vec bits = to_float((vec_bits)to_float(UINT16_MAX - vec_widen_half(high)));
-        vec bound = bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;
-        vec value = load_rest(args->x, i, args->count) * args->inverse_temperature + bound;
-        for (uint32_t mask = at_least(value, limit); mask != 0; mask &= mask - 1)
-            args->out[found++] = i + __builtin_ctz(mask);
-    }
-    return found;
-}
-
-static float greatest(const float *x, int32_t count) {
-    vec best[STREAMS];
-    int32_t i = 0;
-    float found = -INFINITY;
-    for (int s = 0; s < STREAMS; s++)
-        best[s] = vec_set(-INFINITY);
-    for (; i <= count - STREAMS * VEC_LANES; i += STREAMS * VEC_LANES) {
-#pragma GCC unroll 4
-        for (int s = 0; s < STREAMS; s++)
-            best[s] = vec_max(vec_load(x + i + s * VEC_LANES), best[s]);
-    }
-    for (int s = 1; s < STREAMS; s++)
-        best[0] = vec_max(best[s], best[0]);
-    for (int lane = 0; lane < VEC_LANES; lane++)
-        found = best[0][lane] > found ? best[0][lane] : found;
-    for (; i < count; i++)
-        found = x[i] > found ? x[i] : found;
-    return found;
-}
-
-VEC_INLINE vec weight_of(const struct weigh_args *args, vec x) {
-    vec coarse = vec_set(args->coarse);
-    vec gap = vec_select(x == args->greatest, vec_set(0.0f), x - args->greatest);
-    vec exponent = gap * args->scale;
+/* The weight for exponents of at least SAMPLE_POWER_LEAST; others, and NaN, weigh as that does,
+ * which `coarse` rounds to 0. */
+VEC_INLINE vec weight_of(vec exponent, vec coarse) {
+    exponent = vec_max(exponent, vec_set(SAMPLE_POWER_LEAST));
     vec shifted = exponent + SAMPLE_ROUNDER;
     vec r = exponent - (shifted - SAMPLE_ROUNDER);
     vec power = SAMPLE_POWER_C6 * r + SAMPLE_POWER_C5;
@@ -211,20 +182,35 @@ VEC_INLINE vec weight_of(const struct weigh_args *args, vec x) {
     power = power * r + SAMPLE_POWER_C2;
     power = power * r + SAMPLE_POWER_C1;
     power = power * r + 1.0f;
-    vec weight = (vec)((vec_bits)power + ((vec_bits)shifted << 23));
-    weight = (vec)((vec_int)weight & (exponent >= SAMPLE_POWER_LEAST));
-    return vec_select(weight < coarse, (weight + coarse) - coarse, weight);
+    return round_coarse((vec)((vec_bits)power + ((vec_bits)shifted << 23)), coarse);
+}
+
+/* Of infinite logits, which share the weight: x - greatest would be no number. */
+static double weigh_infinite(const struct weigh_args *args) {
+    double sum = 0;
+    for (int32_t i = 0; i < args->count; i++) {
+        bool infinite = args->x[i] == INFINITY;
+        sum += infinite;
+        if (args->weights != NULL)
+            args->weights[i] = infinite;
+    }
+    return sum;
 }
 
 static double weigh(const struct weigh_args *args) {
     struct sums sums = {{0}, {0}};
-    for (int32_t i = 0; i < args->count; i += VEC_LANES) {
-        vec weight = weight_of(args, load_rest(args->x, i, args->count));
+    const float *x = args->x;
+    float *weights = args->weights;
+    vec greatest = vec_set(args->greatest), scale = vec_set(args->scale),
+        coarse = vec_set(args->coarse);
+    if (args->greatest == INFINITY)
+        return weigh_infinite(args);
+    for (int32_t i = 0, count = args->count; i < count; i += VEC_LANES) {
+        vec gap = load_rest(x + i, count - i) - greatest;
+        vec weight = weight_of(gap * scale, coarse);
         add_exactly(&sums, weight);
-        if (args->weights != NULL && args->count - i >= VEC_LANES)
-            vec_store(args->weights + i, weight);
-        else if (args->weights != NULL)
-            vec_store_part(args->weights + i, weight, args->count - i);
+        if (weights != NULL)
+            vec_store_part(weights + i, weight, count - i < VEC_LANES ? count - i : VEC_LANES);
     }
     return total_of(&sums);
 }
@@ -234,32 +220,52 @@ static struct sample_tally tally(const float *x, const float *weights, int32_t c
     struct sums sums = {{0}, {0}};
     vec border = vec_set(least);
     for (int32_t i = 0; i < count; i += VEC_LANES) {
-        vec here = load_rest(x, i, count);
+        vec here = load_rest(x + i, count - i);
         tally.count += __builtin_popcount(at_least(here, border));
         if (weights == NULL)
             continue;
-        vec weight = load_rest(weights, i, count);
+        vec weight = load_rest(weights + i, count - i);
         add_exactly(&sums, (vec)((vec_int)weight & (here >= border)));
     }
     tally.weight = total_of(&sums);
     return tally;
 }
 
-static int32_t between(const float *x, int32_t count, float least, float most, int32_t *out) {
-    int32_t found = 0;
-    vec low = vec_set(least), high = vec_set(most);
-    for (int32_t i = 0; i < count; i += VEC_LANES) {
-        vec here = load_rest(x, i, count);
-        for (uint32_t mask = at_least(here, low) & at_least(high, here); mask != 0;
-             mask &= mask - 1)
-            out[found++] = i + __builtin_ctz(mask);
+/* Writes i + l and lane l of `here` for each bit l of the mask; returns how many. */
+VEC_INLINE int32_t list_lanes(uint32_t mask, int32_t i, vec here, int32_t *at, float *values) {
+    int32_t found = __builtin_popcount(mask);
+#if VEC_LANES == 16
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(i));
+    numbers = _mm512_maskz_compress_epi32((__mmask16)mask, numbers);
+    _mm512_mask_storeu_epi32(at, (__mmask16)((1u << found) - 1), numbers);
+    vec_store_part(values, (vec)_mm512_maskz_compress_ps((__mmask16)mask, (__m512)here), found);
+#else
+    float lane[VEC_LANES];
+    vec_store(lane, here);
+    for (; mask != 0; mask &= mask - 1) {
+        *at++ = i + __builtin_ctz(mask);
+        *values++ = lane[__builtin_ctz(mask)];
+    }
+#endif
+    return found;
+}
+
+static int32_t list(const struct list_args *args) {
+    const float *x = args->x;
+    float *values = args->values;
+    int32_t *at = args->at, found = 0;
+    vec low = vec_set(args->least), high = vec_set(args->most);
+    for (int32_t i = 0, count = args->count; i < count; i += VEC_LANES) {
+        vec here = load_rest(x + i, count - i);
+        uint32_t mask = at_least(here, low) & at_least(high, here);
+        found += list_lanes(mask, i, here, at + found, values + found);
     }
     return found;
 }
 
-const struct sample_ops CPU_SYMBOL(cpu_sample_ops) = {.noise = noise,
-                                                      .hopefuls = hopefuls,
-                                                      .greatest = greatest,
+const struct sample_ops CPU_SYMBOL(cpu_sample_ops) = {.peaks = peaks,
+                                                      .chances = CPU_SYMBOL(cpu_chance),
                                                       .weigh = weigh,
                                                       .tally = tally,
-                                                      .between = between};
+                                                      .list = list};

@@ -26,44 +26,64 @@ void ref_sample_philox(const uint32_t counter[4], const uint32_t key[2], uint32_
     out[3] = c3;
 }
 
-uint64_t ref_sample_bits(uint64_t seed, int64_t position, int32_t id) {
+uint16_t ref_sample_high(uint64_t seed, int64_t position, int32_t id) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t block[4] = {(uint32_t)(id / 64 * 8 + id % 8), (uint32_t)position,
                          (uint32_t)((uint64_t)position >> 32), 0};
-    uint32_t rest[4] = {(uint32_t)id, block[1], block[2], 1};
     ref_sample_philox(block, key, block);
-    ref_sample_philox(rest, key, rest);
-    uint64_t high = block[id / 8 % 4] >> id / 32 % 2 * 16 & 0xffff;
-    return high << 48 | (uint64_t)(rest[1] & 0xffff) << 32 | rest[0];
+    return (uint16_t)(block[id / 8 % 4] >> id / 32 % 2 * 16);
 }
 
-static void noise(const struct noise_args *args) {
-    for (int32_t i = 0; i < args->groups * SAMPLE_GROUP; i++) {
-        int32_t id = args->first_group * SAMPLE_GROUP + i;
-        args->high[i] = (uint16_t)(ref_sample_bits(args->seed, args->position, id) >> 48);
+uint64_t ref_sample_low(uint64_t seed, int64_t position, int32_t id) {
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t block[4] = {(uint32_t)id, (uint32_t)position, (uint32_t)((uint64_t)position >> 32), 1};
+    ref_sample_philox(block, key, block);
+    return (uint64_t)(block[1] & 0xffff) << 32 | block[0];
+}
+
+static float peaks(const struct peak_args *args) {
+    int32_t end = args->skipped + args->count;
+    float greatest = -INFINITY;
+    for (int32_t group = 0; group * SAMPLE_GROUP < end; group++) {
+        float *octets = args->octets + group * SAMPLE_OCTETS;
+        args->groups[group] = -INFINITY;
+        for (int32_t i = 0; i < SAMPLE_OCTETS; i++)
+            octets[i] = -INFINITY;
+        for (int32_t i = 0; i < SAMPLE_GROUP; i++) {
+            int32_t at = group * SAMPLE_GROUP + i - args->skipped;
+            float x = at >= 0 && at < args->count ? args->x[at] : NAN;
+            float *octet = &octets[i / 8 % 4 * 2 + i / 32];
+            *octet = x > *octet ? x : *octet;
+            args->groups[group] = x > args->groups[group] ? x : args->groups[group];
+        }
+        greatest = args->groups[group] > greatest ? args->groups[group] : greatest;
     }
+    return greatest;
 }
 
-static float noise_bound(uint16_t high) {
-    float complement = (float)(UINT16_MAX - high);
-    int32_t bits;
-    memcpy(&bits, &complement, sizeof bits);
-    return (float)bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;
+/* The least 16 bits with which an octet's peak reaches the limit. */
+static uint16_t least_high(struct sample_threshold threshold, float peak) {
+    float bits = peak * threshold.slope + threshold.top, rest;
+    bits = bits < SAMPLE_BOUND_MOST ? bits : SAMPLE_BOUND_MOST; /* NaN as well */
+    int32_t read = bits > 0.0f ? (int32_t)bits : 0;
+    memcpy(&rest, &read, sizeof rest);
+    return (uint16_t)(UINT16_MAX - (int32_t)rest);
 }
 
-static int32_t hopefuls(const struct hopeful_args *args) {
+static int32_t chances(const struct chance_args *args) {
+    struct sample_threshold threshold = sample_threshold(args);
     int32_t found = 0;
-    for (int32_t i = 0; i < args->count; i++) {
-        if (args->x[i] * args->inverse_temperature + noise_bound(args->high[i]) >= args->limit)
-            args->out[found++] = i;
+    for (int32_t g = 0; g < args->groups; g++) {
+        const float *octets = args->octets + args->group[g] * SAMPLE_OCTETS;
+        for (int32_t i = 0; i < SAMPLE_GROUP; i++) {
+            int32_t id = (args->first_group + args->group[g]) * SAMPLE_GROUP + i;
+            uint16_t high = ref_sample_high(args->seed, args->position, id);
+            if (high < least_high(threshold, octets[i / 8 % 4 * 2 + i / 32]))
+                continue;
+            args->ids[found] = id;
+            args->high[found++] = high;
+        }
     }
-    return found;
-}
-
-static float greatest(const float *x, int32_t count) {
-    float found = -INFINITY;
-    for (int32_t i = 0; i < count; i++)
-        found = x[i] > found ? x[i] : found;
     return found;
 }
 
@@ -107,18 +127,16 @@ static struct sample_tally tally(const float *x, const float *weights, int32_t c
     return tally;
 }
 
-static int32_t between(const float *x, int32_t count, float least, float most, int32_t *out) {
+static int32_t list(const struct list_args *args) {
     int32_t found = 0;
-    for (int32_t i = 0; i < count; i++) {
-        if (x[i] >= least && x[i] <= most)
-            out[found++] = i;
+    for (int32_t i = 0; i < args->count; i++) {
+        if (!(args->x[i] >= args->least && args->x[i] <= args->most))
+            continue;
+        args->at[found] = i;
+        args->values[found++] = args->x[i];
     }
     return found;
 }
 
-const struct sample_ops ref_sample_ops = {.noise = noise,
-                                          .hopefuls = hopefuls,
-                                          .greatest = greatest,
-                                          .weigh = weigh,
-                                          .tally = tally,
-                                          .between = between};
+const struct sample_ops ref_sample_ops = {
+    .peaks = peaks, .chances = chances, .weigh = weigh, .tally = tally, .list = list};

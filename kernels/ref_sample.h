@@ -11,8 +11,10 @@ extern const struct sample_ops ref_sample_ops;
  * 10.1145/2063384.2063405). Local. */
 void ref_sample_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
-/* The 64 random bits of one id: the upper 16 as struct noise_args has them, then the lower 16 of
- * word 1 and all of word 0 of the counter (id, position low, position high, 1). Local. */
-uint64_t ref_sample_bits(uint64_t seed, int64_t position, int32_t id);
+/* The 64 random bits of one id: the upper 16 as struct chance_args has them; the lower 48 are the
+ * lower 16 of word 1, then all of word 0 of the counter (id, position low, position high, 1).
+ * Local. */
+uint16_t ref_sample_high(uint64_t seed, int64_t position, int32_t id);
+uint64_t ref_sample_low(uint64_t seed, int64_t position, int32_t id);
 
 #endif

@@ -7,31 +7,43 @@
 #define MOEBIUS_KERNELS_SAMPLE_OPS_H
 
 #include <stdint.h>
+#include <string.h>
 
 /* Ids come in groups of so many, which begin with an id that is a multiple of it. */
 #define SAMPLE_GROUP 64
 
-/* The upper 16 of 64 random bits for each id of whole groups: enough to tell most of those that
- * cannot win. Id 64 g + 32 h + 8 j + l has the lower (h = 0) or upper (h = 1) 16 bits of word j
- * (0 .. 3) of Philox4x32-10 of the counter (8 g + l, position low, position high, 0) under the key
- * seed. Its other 48 bits: see ref_sample_bits. */
-struct noise_args {
-    uint64_t seed;
-    int64_t position;
-    int32_t first_group, groups;
-    uint16_t *high; /* [groups * SAMPLE_GROUP] */
+/* Eight ids with neighbouring numbers are an octet. Octet 2 j + h of a group has its ids from
+ * 32 h + 8 j on (h = 0, 1; j = 0 .. 3), which is the order of the random words below. */
+#define SAMPLE_OCTETS 8
+
+/* The greatest of each octet and of each group of x [count], -infinity where there is none. The
+ * first group lacks its first `skipped` ids (0 .. SAMPLE_GROUP - 1), the last one may be short;
+ * there are (skipped + count + SAMPLE_GROUP - 1) / SAMPLE_GROUP groups. */
+struct peak_args {
+    const float *x; /* [count] */
+    int32_t skipped, count;
+    float *octets; /* [groups][SAMPLE_OCTETS] */
+    float *groups; /* [groups] */
 };
 
-/* Which of x could reach `limit` with their noise: every i with x[i] * inverse_temperature + the
- * Gumbel noise of high[i] >= limit, and a few more (sampler.c looks at them exactly; `limit` has
- * the rounding of f32 taken off). In f32, the noise bounded from above by less than 0.1 more than
- * -log(1 - u), which Gumbel noise never exceeds. */
-struct hopeful_args {
-    const float *x;       /* [count] */
-    const uint16_t *high; /* [count] */
-    int32_t count;
+/* Which ids of some groups have a chance to reach `limit` with logit * inverse_temperature + Gumbel
+ * noise, by the upper 16 of their 64 random bits: all that do, where the logit is at most the
+ * octet's peak (sampler.c takes the rounding of f32 off `limit`), and some more; so also ids
+ * without a logit.
+ *
+ * Id 64 g + 32 h + 8 j + l has the lower (h = 0) or upper (h = 1) 16 bits of word j of
+ * Philox4x32-10 of the counter (8 g + l, position low, position high, 0) under the key seed. Its
+ * other 48 bits: see ref_sample_low. */
+struct chance_args {
+    uint64_t seed;
+    int64_t position;
+    int32_t first_group;  /* its ids begin with SAMPLE_GROUP times this */
+    const int32_t *group; /* [groups]: counted from that one */
+    int32_t groups;
+    const float *octets; /* of first_group and those behind it */
     float inverse_temperature, limit;
-    int32_t *out; /* [count]: ascending */
+    int32_t *ids;   /* [groups * SAMPLE_GROUP]: in any order */
+    uint16_t *high; /* [groups * SAMPLE_GROUP]: the 16 bits of each */
 };
 
 /* weight = 2^((x - greatest) * scale) in f32, rounded to multiples of 2^-23 times `coarse`: with
@@ -50,15 +62,22 @@ struct sample_tally {
     double weight; /* exact */
 };
 
+/* Every i with least <= x[i] <= most. */
+struct list_args {
+    const float *x; /* [count] */
+    int32_t count;
+    float least, most;
+    int32_t *at;   /* [count]: ascending */
+    float *values; /* [count]: x there */
+};
+
 struct sample_ops {
-    void (*noise)(const struct noise_args *args);
-    int32_t (*hopefuls)(const struct hopeful_args *args); /* how many */
-    float (*greatest)(const float *x, int32_t count);     /* -infinity: there is no other */
-    double (*weigh)(const struct weigh_args *args);       /* the sum, exact */
+    float (*peaks)(const struct peak_args *args);       /* the greatest of all */
+    int32_t (*chances)(const struct chance_args *args); /* how many */
+    double (*weigh)(const struct weigh_args *args);     /* the sum, exact */
     /* Of those with x >= least. weights NULL: counts only. */
     struct sample_tally (*tally)(const float *x, const float *weights, int32_t count, float least);
-    /* Writes every i with least <= x[i] <= most, ascending, to out [count]; returns how many. */
-    int32_t (*between)(const float *x, int32_t count, float least, float most, int32_t *out);
+    int32_t (*list)(const struct list_args *args); /* how many */
 };
 
 /* 2^r for |r| <= 1/2 within 1e-7: 1 + r (c1 + r (c2 + ...)), from the interpolation of
@@ -73,9 +92,30 @@ struct sample_ops {
 #define SAMPLE_ROUNDER 0x1.8p23f /* adding it rounds to an integer, left in the low bits */
 
 /* log2(m) >= m - 1 for m in [1, 2], so the bits of a float of value v, read as an integer, are at
- * most 2^23 (log2(v) + 127); v stands for (1 - u) 2^16, rounded down. */
+ * most 2^23 (log2(v) + 127). With v = 65535 - high, which is (1 - u) 2^16 rounded down, that bounds
+ * -log(1 - u), which Gumbel noise never exceeds. */
 #define SAMPLE_BOUND_SLOPE (-0x1.62e43p-24f) /* -ln(2) 2^-23 */
 #define SAMPLE_BOUND_TOP 0x1.8c7af0p+6f      /* (127 + 16) ln(2) */
+#define SAMPLE_BOUND_RISE 0x1.715476p+23f    /* 2^23 / ln(2) */
+#define SAMPLE_BOUND_MOST 0x1.1dfffcp+30f    /* the bits of 65535.0f */
+
+/* The noise of an id with these upper 16 bits is less than this, mostly by less than 0.1. */
+static inline float sample_bound(uint16_t high) {
+    float rest = (float)(UINT16_MAX - high);
+    int32_t bits;
+    memcpy(&bits, &rest, sizeof bits);
+    return (float)bits * SAMPLE_BOUND_SLOPE + SAMPLE_BOUND_TOP;
+}
+
+/* The other way round: an octet's peak p reaches the limit with 65535 - high of at most the float
+ * whose bits, read as an integer, are p * slope + top; where that is NaN, with any. */
+struct sample_threshold {
+    float slope, top;
+};
+static inline struct sample_threshold sample_threshold(const struct chance_args *args) {
+    return (struct sample_threshold){.slope = args->inverse_temperature * SAMPLE_BOUND_RISE,
+                                     .top = (SAMPLE_BOUND_TOP - args->limit) * SAMPLE_BOUND_RISE};
+}
 
 /* 2^-30 times the power of two at or above `vocabulary`: weights of at most 1 in steps of 2^-23 of
  * this have a sum of at most 53 bits. */

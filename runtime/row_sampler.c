@@ -262,12 +262,9 @@ static void choose_from_part(const struct item_work *work, struct row_item *item
                               .count = ids - first < PART_IDS ? ids - first : PART_IDS,
                               .position = job->position,
                               .ops = options->kernels->ops->sample};
-    if (sampler_adjusts(params)) {
-        sampler_adjust(params, job->place->state, &row, scratch);
-        row.logits = scratch;
-    }
+    struct sampler_scan scan = sampler_prepare(params, job->place->state, &row, scratch);
     struct sampler_border open = {.value = -INFINITY, .id = -1};
-    item->best = sampler_best(params, open, &row);
+    item->best = sampler_best(params, open, &scan, job->position);
 }
 
 static void look_at_whole(const struct item_work *work, struct row_item *item, void *scratch) {
@@ -281,14 +278,18 @@ static void look_at_whole(const struct item_work *work, struct row_item *item, v
     struct sampling_params with_ends;
     const struct sampling_params *params = params_at(job, &with_ends);
     struct step_result *result = &job->result;
+    bool chooses = job->purpose == ROW_CHOOSES;
     int32_t top = job->purpose == ROW_IS_SCORED ? job->place->prompt_top : params->logprobs;
+    struct sampler_scan scan =
+        sampler_prepare(chooses ? params : NULL, job->place->state, &row, scratch);
     result->token = job->next;
-    if (job->purpose == ROW_CHOOSES &&
-        sampler_choose(params, job->place->state, &row, scratch, &result->token) != STATUS_OK)
+    if (chooses &&
+        sampler_choose(params, &scan, job->position, scratch, &result->token) != STATUS_OK)
         result->token = -1;
     result->has_logprobs = job->purpose != ROW_SENT_ONLY && top >= 0 && result->token >= 0;
     if (result->has_logprobs) {
-        struct sampler_scan scan = sampler_scan_begin(row.logits, row.count, row.ops);
+        if (scan.logits != row.logits)
+            scan = sampler_prepare(NULL, NULL, &row, scratch);
         sampler_logprobs(&scan, result->token, top, &result->logprobs);
     }
     if (job->sends)

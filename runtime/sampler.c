@@ -12,7 +12,7 @@
 #include "kernels/ref_sample.h"
 #include "runtime/sampler_noise.h"
 
-#define BLOCK_IDS 256 /* a multiple of SAMPLE_GROUP */
+#define GROUPS_AT_ONCE 32
 
 static const struct sampler_best nothing = {.value = 0.0, .id = -1};
 
@@ -41,56 +41,28 @@ void sampler_adjust(const struct sampling_params *params, const struct sampler_s
     }
 }
 
-static const struct sample_ops *ops_of(const struct sampler_row *row) {
-    return row->ops != NULL ? row->ops : &ref_sample_ops;
-}
-
-/* Blocks begin where groups of ids do, so that the noise of none is made twice. */
-static int32_t block_end(const struct sampler_row *row, int32_t first) {
-    int32_t count = BLOCK_IDS - (row->first_id + first) % SAMPLE_GROUP;
-    return row->count - first < count ? row->count : first + count;
-}
-
 /* NaN is never the greatest; the first of equals wins. */
-static struct sampler_best best_greedy(const struct sampler_row *row) {
-    float greatest = -INFINITY;
-    int32_t block = -1;
-    for (int32_t first = 0; first < row->count; first = block_end(row, first)) {
-        float here = ops_of(row)->greatest(row->logits + first, block_end(row, first) - first);
-        if (here > greatest) {
-            greatest = here;
-            block = first;
-        }
-    }
-    if (block < 0)
+static struct sampler_best best_greedy(const struct sampler_scan *scan) {
+    if (!(scan->greatest > -INFINITY))
         return nothing;
-    int32_t at = block;
-    while (row->logits[at] != greatest)
+    int32_t group = 0;
+    while (scan->peaks[group] != scan->greatest)
+        group++;
+    int32_t at = sampler_scan_span(scan, group).first;
+    while (scan->logits[at] != scan->greatest)
         at++;
-    return (struct sampler_best){.value = (double)greatest, .id = row->first_id + at};
+    return (struct sampler_best){.value = (double)scan->greatest, .id = scan->first_id + at};
 }
 
 /* A noisy search and what it has found so far. */
 struct search {
     const struct sampling_params *params;
-    const struct sampler_row *row;
+    const struct sampler_scan *scan;
+    int64_t position;
     struct sampler_border border;
     double inverse_temperature;
     struct sampler_best best;
 };
-
-/* The exact value of one id. */
-static void try_id(struct search *search, int32_t id) {
-    const struct sampler_row *row = search->row;
-    float logit = row->logits[id - row->first_id];
-    struct sampler_border border = search->border;
-    if (!(logit >= border.value) || (logit == border.value && id > border.id))
-        return;
-    uint64_t bits = sampler_noise_bits(search->params->seed, row->position, id);
-    double value = (double)logit * search->inverse_temperature + sampler_noise_gumbel(bits);
-    search->best =
-        sampler_best_merge(search->best, (struct sampler_best){.value = value, .id = id});
-}
 
 /* No id whose value is less than this in f32 can win: what f32 may have rounded off is taken off,
  * which goes with the size of the values and of the noise. */
@@ -102,56 +74,98 @@ static float limit_of(const struct search *search) {
     return limit > -(double)FLT_MAX ? (float)limit : -INFINITY;
 }
 
-static void search_block(struct search *search, int32_t first, int32_t end) {
-    const struct sampler_row *row = search->row;
-    int32_t first_id = row->first_id + first, skipped = first_id % SAMPLE_GROUP;
-    uint16_t high[BLOCK_IDS];
-    int32_t hopefuls[BLOCK_IDS];
-    struct noise_args noise = {.seed = search->params->seed,
-                               .position = row->position,
-                               .first_group = first_id / SAMPLE_GROUP,
-                               .groups = (skipped + end - first + SAMPLE_GROUP - 1) / SAMPLE_GROUP,
-                               .high = high};
-    ops_of(row)->noise(&noise);
-    struct hopeful_args args = {.x = row->logits + first,
-                                .high = high + skipped,
-                                .count = end - first,
-                                .inverse_temperature = (float)search->inverse_temperature,
-                                .limit = limit_of(search),
-                                .out = hopefuls};
-    int32_t count = ops_of(row)->hopefuls(&args);
-    for (int32_t i = 0; i < count; i++)
-        try_id(search, first_id + hopefuls[i]);
+/* The exact value of an id with these upper 16 random bits. */
+static void try_id(struct search *search, int32_t id, uint16_t high) {
+    uint64_t bits =
+        (uint64_t)high << 48 | ref_sample_low(search->params->seed, search->position, id);
+    float logit = search->scan->logits[id - search->scan->first_id];
+    double value = (double)logit * search->inverse_temperature + sampler_noise_gumbel(bits);
+    search->best =
+        sampler_best_merge(search->best, (struct sampler_best){.value = value, .id = id});
 }
 
-/* The likeliest id is tried first, so that few others can beat it. Blocks that lie below
- * the border are left out. */
+/* Of the ids that have a chance, those are left whose own value could reach the limit, the most
+ * promising first. */
+static int32_t drop_hopeless(const struct search *search, int32_t count, int32_t *ids,
+                             uint16_t *high) {
+    const struct sampler_scan *scan = search->scan;
+    float limit = limit_of(search), inverse_temperature = (float)search->inverse_temperature;
+    float most = -INFINITY;
+    int32_t kept = 0;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t id = ids[i], at = id - scan->first_id;
+        uint16_t bits = high[i];
+        if (at < 0 || at >= scan->count)
+            continue;
+        float value = scan->logits[at] * inverse_temperature + sample_bound(bits);
+        if (!(value >= limit) || !sampler_reach_keeps(search->border, scan->logits[at], id))
+            continue;
+        ids[kept] = id;
+        high[kept] = bits;
+        if (value > most) {
+            ids[kept] = ids[0];
+            high[kept] = high[0];
+            ids[0] = id;
+            high[0] = bits;
+            most = value;
+        }
+        kept++;
+    }
+    return kept;
+}
+
+static void search_groups(struct search *search, const int32_t *group, int32_t groups) {
+    const struct sampler_scan *scan = search->scan;
+    int32_t ids[GROUPS_AT_ONCE * SAMPLE_GROUP];
+    uint16_t high[GROUPS_AT_ONCE * SAMPLE_GROUP];
+    struct chance_args args = {.seed = search->params->seed,
+                               .position = search->position,
+                               .first_group = scan->first_id / SAMPLE_GROUP,
+                               .group = group,
+                               .groups = groups,
+                               .octets = scan->octets,
+                               .inverse_temperature = (float)search->inverse_temperature,
+                               .limit = limit_of(search),
+                               .ids = ids,
+                               .high = high};
+    int32_t count = drop_hopeless(search, scan->ops->chances(&args), ids, high);
+    if (count > 0)
+        try_id(search, ids[0], high[0]);
+    count = drop_hopeless(search, count - 1, ids + 1, high + 1);
+    for (int32_t i = 1; i <= count; i++)
+        try_id(search, ids[i], high[i]);
+}
+
+/* The likeliest id is tried first, so that few others can beat it. Groups that lie below the border
+ * are left out. */
 static struct sampler_best best_noisy(const struct sampling_params *params,
-                                      struct sampler_border border, const struct sampler_row *row) {
+                                      struct sampler_border border, const struct sampler_scan *scan,
+                                      int64_t position) {
     struct search search = {.params = params,
-                            .row = row,
+                            .scan = scan,
+                            .position = position,
                             .border = border,
                             .inverse_temperature = 1.0 / (double)params->temperature,
                             .best = nothing};
-    struct sampler_best likeliest = best_greedy(row);
-    if (likeliest.id < 0)
-        return nothing;
-    try_id(&search, likeliest.id);
-    if (search.best.id < 0)
-        return nothing; /* it is outside the border, so all are */
-    for (int32_t first = 0, end; first < row->count; first = end) {
-        end = block_end(row, first);
-        if (border.value > -INFINITY &&
-            !(ops_of(row)->greatest(row->logits + first, end - first) >= border.value))
-            continue;
-        search_block(&search, first, end);
+    struct sampler_best likeliest = best_greedy(scan);
+    if (likeliest.id < 0 || !sampler_reach_keeps(border, scan->greatest, likeliest.id))
+        return nothing; /* if it is outside the border, all are */
+    try_id(&search, likeliest.id, ref_sample_high(params->seed, position, likeliest.id));
+    int32_t groups = sampler_scan_groups(scan->first_id, scan->count);
+    for (int32_t next = 0; next < groups;) {
+        int32_t group[GROUPS_AT_ONCE], count = 0;
+        for (; next < groups && count < GROUPS_AT_ONCE; next++) {
+            group[count] = next;
+            count += scan->peaks[next] >= border.value;
+        }
+        search_groups(&search, group, count);
     }
     return search.best;
 }
 
 struct sampler_best sampler_best(const struct sampling_params *params, struct sampler_border border,
-                                 const struct sampler_row *row) {
-    return params->temperature > 0 ? best_noisy(params, border, row) : best_greedy(row);
+                                 const struct sampler_scan *scan, int64_t position) {
+    return params->temperature > 0 ? best_noisy(params, border, scan, position) : best_greedy(scan);
 }
 
 struct sampler_best sampler_best_merge(struct sampler_best a, struct sampler_best b) {
@@ -164,34 +178,64 @@ struct sampler_best sampler_best_merge(struct sampler_best a, struct sampler_bes
     return a.id < b.id ? a : b;
 }
 
-static size_t adjusted_bytes(int32_t vocabulary) {
-    struct arena measure = {0};
-    arena_take(&measure, (size_t)vocabulary * sizeof(float));
-    arena_take(&measure, 1); /* rounds up to the alignment of what follows */
-    return measure.used - 1;
+struct scratch {
+    float *adjusted; /* [vocabulary] */
+    float *octets, *peaks;
+    void *list;
+};
+
+static struct scratch lay_out(struct arena *arena, int32_t vocabulary) {
+    /* a shard's groups may be one more than a whole row's */
+    size_t groups = (size_t)sampler_scan_groups(0, vocabulary) + 1;
+    struct scratch scratch = {.adjusted = arena_take(arena, (size_t)vocabulary * sizeof(float))};
+    scratch.octets = arena_take(arena, groups * SAMPLE_OCTETS * sizeof(float));
+    scratch.peaks = arena_take(arena, groups * sizeof(float));
+    scratch.list = arena_take(arena, sampler_reach_bytes(vocabulary));
+    return scratch;
 }
 
 size_t sampler_scratch_bytes(int32_t vocabulary) {
-    return adjusted_bytes(vocabulary) + sampler_support_scratch_bytes(vocabulary);
+    struct arena measure = {0};
+    lay_out(&measure, vocabulary);
+    return measure.used;
 }
 
-enum status sampler_choose(const struct sampling_params *params, const struct sampler_state *state,
-                           const struct sampler_row *row, void *scratch, int32_t *token) {
-    ASSERT(row->first_id == 0);
-    struct sampler_row adjusted = *row;
-    if (sampler_adjusts(params)) {
-        sampler_adjust(params, state, row, scratch);
-        adjusted.logits = scratch;
+static struct scratch scratch_at(void *memory, int32_t vocabulary) {
+    struct arena arena = {.base = memory, .capacity = sampler_scratch_bytes(vocabulary)};
+    return lay_out(&arena, vocabulary);
+}
+
+struct sampler_scan sampler_prepare(const struct sampling_params *params,
+                                    const struct sampler_state *state,
+                                    const struct sampler_row *row, void *scratch) {
+    struct scratch parts = scratch_at(scratch, row->count);
+    struct sampler_scan scan = {.logits = row->logits,
+                                .first_id = row->first_id,
+                                .count = row->count,
+                                .octets = parts.octets,
+                                .peaks = parts.peaks,
+                                .ops = row->ops};
+    if (params != NULL && sampler_adjusts(params)) {
+        sampler_adjust(params, state, row, parts.adjusted);
+        scan.logits = parts.adjusted;
     }
+    sampler_scan_begin(&scan);
+    return scan;
+}
+
+enum status sampler_choose(const struct sampling_params *params, const struct sampler_scan *scan,
+                           int64_t position, void *scratch, int32_t *token) {
+    ASSERT(scan->first_id == 0);
+    struct sampler_list list =
+        sampler_reach_list(scratch_at(scratch, scan->count).list, scan->count);
     struct sampler_border border = {.value = -INFINITY, .id = -1};
     if (params->temperature > 0)
-        border = sampler_support_border(params, adjusted.logits, row->count, row->ops,
-                                        (char *)scratch + adjusted_bytes(row->count));
-    struct sampler_best best = sampler_best(params, border, &adjusted);
+        border = sampler_support_border(params, scan, &list);
+    struct sampler_best best = sampler_best(params, border, scan, position);
     if (best.id < 0) {
         LOG_ERROR("logits at position %lld: expected at least one id above -infinity, got none "
                   "(all NaN, -infinity or banned)",
-                  (long long)row->position);
+                  (long long)position);
         *token = 0;
         return STATUS_INTERNAL;
     }

@@ -17,9 +17,9 @@
  *
  * NaN and -infinity are never chosen. A +infinity beats every finite logit.
  *
- * With the vocabulary in shards, each rank calls sampler_adjust and sampler_best on its own ids and
- * the results are merged with sampler_best_merge, in any order; where top_k, top_p or min_p is on,
- * the border is found first, by a rank that holds the whole adjusted row. */
+ * With the vocabulary in shards, each rank calls sampler_prepare and sampler_best on its own ids
+ * and the results are merged with sampler_best_merge, in any order; where top_k, top_p or min_p is
+ * on, the border is found first, by a rank that holds the whole adjusted row. */
 #ifndef MOEBIUS_RUNTIME_SAMPLER_H
 #define MOEBIUS_RUNTIME_SAMPLER_H
 
@@ -55,21 +55,28 @@ bool sampler_adjusts(const struct sampling_params *params);
 void sampler_adjust(const struct sampling_params *params, const struct sampler_state *state,
                     const struct sampler_row *row, float *adjusted);
 
-/* Steps 4 and 6 over a row of adjusted logits within `border`. Local. */
+/* Steps 4 and 6 over adjusted logits within `border`. Local. */
 struct sampler_best sampler_best(const struct sampling_params *params, struct sampler_border border,
-                                 const struct sampler_row *row);
+                                 const struct sampler_scan *scan, int64_t position);
 
 /* The winner of two disjoint sets of ids: greater value, then lower id. Local. */
 struct sampler_best sampler_best_merge(struct sampler_best a, struct sampler_best b);
 
-/* Working memory for sampler_choose, to be aligned to MEMORY_ALIGNMENT; one call at a time may use
- * it, its contents need not survive. Local. */
+/* Working memory, to be aligned to MEMORY_ALIGNMENT; one call at a time may use it, its contents
+ * need not survive. Local. */
 size_t sampler_scratch_bytes(int32_t vocabulary);
 
-/* All steps over a whole vocabulary (row->first_id 0). `params` passed sampling_params_check;
- * `state` may be NULL where no penalty is on. Allocates nothing. If no id can be chosen (all NaN,
- * -infinity or banned) logs one line, writes token 0 and returns STATUS_INTERNAL. Local. */
-enum status sampler_choose(const struct sampling_params *params, const struct sampler_state *state,
-                           const struct sampler_row *row, void *scratch, int32_t *token);
+/* Steps 1 to 3 (params NULL: none of them) and the peaks, in working memory for at least row->count
+ * ids. Local. */
+struct sampler_scan sampler_prepare(const struct sampling_params *params,
+                                    const struct sampler_state *state,
+                                    const struct sampler_row *row, void *scratch);
+
+/* Steps 4 to 6 over a whole vocabulary (scan->first_id 0) that sampler_prepare has prepared for
+ * `params`, which passed sampling_params_check, in the same working memory; `scan` is still good
+ * afterwards. Allocates nothing. If no id can be chosen (all NaN, -infinity or banned) logs one
+ * line, writes token 0 and returns STATUS_INTERNAL. Local. */
+enum status sampler_choose(const struct sampling_params *params, const struct sampler_scan *scan,
+                           int64_t position, void *scratch, int32_t *token);
 
 #endif

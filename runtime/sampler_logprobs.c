@@ -3,13 +3,15 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/base/check.h"
 #include "runtime/sampler_math.h"
+#include "runtime/sampler_reach.h"
 
 #define LOG2_E 0x1.715476p+0f
-#define BLOCK_IDS 64
+#define MORE 4 /* groups that are looked at in vain are cheaper than finding out */
 
 static double find_log_sum(const struct sampler_scan *scan) {
     struct weigh_args args = {.x = scan->logits,
@@ -31,51 +33,71 @@ static struct sampler_logprob logprob_of(const struct sampler_scan *scan, int32_
     return (struct sampler_logprob){.id = id, .logprob = logprob};
 }
 
-/* How many of the first `count` ids have at least this logit. */
-static int32_t count_from(const struct sampler_scan *scan, int32_t count, float least) {
-    return scan->ops->tally(scan->logits, NULL, count, least).count;
+static int32_t count_from(const struct sampler_scan *scan, int32_t first, int32_t end,
+                          float least) {
+    return scan->ops->tally(scan->logits + first, NULL, end - first, least).count;
 }
 
+/* 1 + those of at least this logit before the id + those of a greater one behind it. */
 static int32_t rank_of(const struct sampler_scan *scan, int32_t id) {
     float logit = scan->logits[id];
     if (!(logit > -INFINITY)) /* NaN as well: among those below all finite logits */
-        return count_from(scan, scan->count, -FLT_MAX) + id - count_from(scan, id, -FLT_MAX) + 1;
-    int32_t greater_behind = 0, not_less_before = count_from(scan, id, logit);
-    if (logit < INFINITY)
-        greater_behind =
-            scan->ops->tally(scan->logits + id, NULL, scan->count - id, nextafterf(logit, INFINITY))
-                .count;
-    return not_less_before + greater_behind + 1;
-}
-
-/* Ids ascend, so a later equal goes behind. */
-static int32_t insert(const float *logits, int32_t id, int32_t count, int32_t wanted,
-                      int32_t *top) {
-    int32_t at = count < wanted ? count : count - 1;
-    for (; at > 0 && logits[top[at - 1]] < logits[id]; at--)
-        top[at] = top[at - 1];
-    top[at] = id;
-    return count < wanted ? count + 1 : count;
-}
-
-/* A short sorted list; blocks without an id for it are left out. */
-static int32_t find_top(const struct sampler_scan *scan, int32_t wanted, int32_t *top) {
-    const float *logits = scan->logits;
-    int32_t count = 0;
-    float least = -INFINITY;
-    for (int32_t first = 0; first < scan->count; first += BLOCK_IDS) {
-        int32_t size = scan->count - first < BLOCK_IDS ? scan->count - first : BLOCK_IDS;
-        if (!(scan->ops->greatest(logits + first, size) > least))
-            continue;
-        for (int32_t id = first; id < first + size; id++) {
-            if (!(logits[id] > least))
-                continue;
-            count = insert(logits, id, count, wanted, top);
-            if (count == wanted)
-                least = logits[top[count - 1]];
-        }
+        return count_from(scan, 0, scan->count, -FLT_MAX) + id - count_from(scan, 0, id, -FLT_MAX) +
+               1;
+    float above = nextafterf(logit, INFINITY);
+    int32_t rank = 1;
+    for (struct sampler_span span = {0}; sampler_scan_next(scan, logit, &span);) {
+        int32_t middle = id < span.first ? span.first : id < span.end ? id : span.end;
+        rank += count_from(scan, span.first, middle, logit);
+        if (logit < INFINITY)
+            rank += count_from(scan, middle, span.end, above);
     }
-    return count;
+    return rank;
+}
+
+/* A short sorted list of indices of `values`: greater ones first, ties by lower index. */
+struct top {
+    const float *values;
+    int32_t count, wanted;
+    int32_t at[SAMPLING_LOGPROBS_MAX];
+};
+
+static bool comes_before(const struct top *top, int32_t a, int32_t b) {
+    return top->values[a] > top->values[b] || (top->values[a] == top->values[b] && a < b);
+}
+
+static void insert(struct top *top, int32_t index) {
+    int32_t at = top->count;
+    if (at == top->wanted && !comes_before(top, index, top->at[--at]))
+        return;
+    for (; at > 0 && comes_before(top, index, top->at[at - 1]); at--)
+        top->at[at] = top->at[at - 1];
+    top->at[at] = index;
+    top->count += top->count < top->wanted;
+}
+
+/* As many groups as ids are wanted have one of them at `low` or above, so no other is wanted. */
+static void find_top(const struct sampler_scan *scan, int32_t wanted, struct top *top) {
+    int32_t groups = sampler_scan_groups(scan->first_id, scan->count);
+    float low = scan->greatest > -INFINITY
+                    ? sampler_reach_low(scan, scan->peaks, groups, wanted, MORE)
+                    : -INFINITY;
+    *top = (struct top){.values = scan->logits, .wanted = wanted};
+    low = fmaxf(low, -FLT_MAX);
+    for (int32_t group = 0; group < groups; group++) {
+        int32_t at[SAMPLE_GROUP];
+        float values[SAMPLE_GROUP];
+        struct sampler_span span = sampler_scan_span(scan, group);
+        struct list_args args = {.x = scan->logits + span.first,
+                                 .count = span.end - span.first,
+                                 .least = low,
+                                 .most = INFINITY,
+                                 .at = at,
+                                 .values = values};
+        int32_t count = scan->peaks[group] >= low ? scan->ops->list(&args) : 0;
+        for (int32_t i = 0; i < count; i++)
+            insert(top, span.first + at[i]);
+    }
 }
 
 void sampler_logprobs(const struct sampler_scan *scan, int32_t id, int32_t top_count,
@@ -85,8 +107,10 @@ void sampler_logprobs(const struct sampler_scan *scan, int32_t id, int32_t top_c
     double log_sum = find_log_sum(scan);
     logprobs->chosen = logprob_of(scan, id, log_sum);
     logprobs->rank = rank_of(scan, id);
-    int32_t top[SAMPLING_LOGPROBS_MAX];
-    logprobs->top_count = top_count > 0 ? find_top(scan, top_count, top) : 0;
-    for (int32_t i = 0; i < logprobs->top_count; i++)
-        logprobs->top[i] = logprob_of(scan, top[i], log_sum);
+    struct top top = {0};
+    if (top_count > 0)
+        find_top(scan, top_count, &top);
+    logprobs->top_count = top.count;
+    for (int32_t i = 0; i < top.count; i++)
+        logprobs->top[i] = logprob_of(scan, top.at[i], log_sum);
 }

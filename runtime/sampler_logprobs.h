@@ -20,7 +20,7 @@ struct sampler_logprobs {
     struct sampler_logprob top[SAMPLING_LOGPROBS_MAX]; /* greatest first, ties by lower id */
 };
 
-/* log-softmax of the row at `id` (within the vocabulary), its rank, and the `top_count` (0 ..
+/* log-softmax of a whole row at `id` (within the vocabulary), its rank, and the `top_count` (0 ..
  * SAMPLING_LOGPROBS_MAX) greatest: logit - greatest - log(sum of exp(logit - greatest)) in double,
  * the sum within 1e-6 of the true one (sample_ops' weigh), the same on every instruction set. NaN
  * counts as -infinity; where there are +infinities they share the probability evenly; where

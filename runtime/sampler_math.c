@@ -2,6 +2,7 @@
  * the last bit. Nothing here depends on the CPU at hand; the build forbids contraction. */
 #include "runtime/sampler_math.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -44,9 +45,11 @@ double sampler_math_log(double x) {
     double f = m - 1.0;
     double s = f / (2.0 + f);
     double z = s * s;
+    static const double behind[] = {2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13, 2.0 / 11,
+                                    2.0 / 9,  2.0 / 7,  2.0 / 5,  2.0 / 3};
     double series = 2.0 / 21;
-    for (int n = 19; n >= 3; n -= 2)
-        series = series * z + 2.0 / n;
+    for (size_t i = 0; i < sizeof behind / sizeof *behind; i++)
+        series = series * z + behind[i];
     double tail = s * (z * series);
     double exponent = (double)k;
     return exponent * LN2_HIGH + (2.0 * s + (tail + exponent * LN2_LOW));

@@ -5,7 +5,7 @@
 #include "runtime/sampler_math.h"
 
 uint64_t sampler_noise_bits(uint64_t seed, int64_t position, int32_t id) {
-    return ref_sample_bits(seed, position, id);
+    return (uint64_t)ref_sample_high(seed, position, id) << 48 | ref_sample_low(seed, position, id);
 }
 
 double sampler_noise_uniform(uint64_t bits) {

@@ -1,37 +1,38 @@
-/* One row of logits as the sampler looks at it, and the search for the border that top-k, top-p and
- * the likeliest tokens of a reply share. All keep a prefix of one order: greater logit first, lower
- * id first among equals. NaN and -infinity are in no prefix. */
+/* One row of logits as the sampler looks at it: the greatest of each octet and each group of ids is
+ * known, so that what looks for great ones passes over those that have none. */
 #ifndef MOEBIUS_RUNTIME_SAMPLER_SCAN_H
 #define MOEBIUS_RUNTIME_SAMPLER_SCAN_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "kernels/sample_ops.h"
 
-/* An id with logit x is in the prefix if x > value, or x == value and id <= this id. The open
- * border, {-INFINITY, -1}, keeps everything. */
-struct sampler_border {
-    float value;
-    int32_t id;
-};
-
 struct sampler_scan {
-    const float *logits; /* [count], f32, borrowed */
-    int32_t count;
-    float greatest; /* of the logits; sampler_scan_begin finds it */
+    const float *logits;     /* [count], f32, borrowed */
+    int32_t first_id, count; /* the ids first_id .. first_id + count - 1 */
+    float *octets, *peaks; /* of octets [groups][SAMPLE_OCTETS], of groups [groups]; NaN is none */
+    float greatest;        /* of all */
     const struct sample_ops *ops;
 };
 
-/* ops NULL: the reference, with the same results. Local. */
-struct sampler_scan sampler_scan_begin(const float *logits, int32_t count,
-                                       const struct sample_ops *ops);
+/* Groups of SAMPLE_GROUP ids, which begin where the ids are multiples of it. Local. */
+int32_t sampler_scan_groups(int32_t first_id, int32_t count);
 
-/* The last of the shortest prefix whose weights (one each where weights is NULL) sum to at least
- * `goal`, which is above 0; the open border where all together do not. The greatest logit is above
- * -infinity; sums of weights are exact, as those of sample_ops' weigh are. Local. */
-struct sampler_border sampler_scan_reach(const struct sampler_scan *scan, const float *weights,
-                                         double goal);
+/* Writes the peaks; the rest is the caller's. ops NULL: the reference, with the same results.
+ * Local. */
+void sampler_scan_begin(struct sampler_scan *scan);
 
-/* The sum of a prefix's weights. Local. */
-double sampler_scan_sum(const struct sampler_scan *scan, const float *weights,
-                        struct sampler_border border);
+/* Indices of logits, first .. end - 1. */
+struct sampler_span {
+    int32_t first, end;
+};
+
+/* A group's. Local. */
+struct sampler_span sampler_scan_span(const struct sampler_scan *scan, int32_t group);
+
+/* Goes to the next span, behind *span ({0, 0} at first), of neighbouring groups in all of which
+ * some logit is at least `least`. False: there is none. Local. */
+bool sampler_scan_next(const struct sampler_scan *scan, float least, struct sampler_span *span);
 
 #endif

@@ -138,8 +138,10 @@ void sampler_state_penalise(const struct sampler_state *state, const struct samp
         if (id < first_id || id - first_id >= count)
             continue;
         float *logit = &logits[id - first_id];
-        *logit =
-            *logit > 0 ? *logit / params->repetition_penalty : *logit * params->repetition_penalty;
+        /* both, so that no branch has to guess the sign */
+        const float penalised[] = {*logit * params->repetition_penalty,
+                                   *logit / params->repetition_penalty};
+        *logit = penalised[*logit > 0];
         int32_t occurrences = sampler_state_count_of(state, id);
         if (occurrences == 0)
             continue;

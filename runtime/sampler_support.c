@@ -8,22 +8,6 @@
 
 #define LOG2_E 0x1.71547652b82fep+0
 
-size_t sampler_support_scratch_bytes(int32_t vocabulary) {
-    return (size_t)vocabulary * sizeof(float);
-}
-
-/* Of all ids; the sum is theirs. */
-static double weigh(const struct sampling_params *params, const struct sampler_scan *scan,
-                    float *weights) {
-    struct weigh_args args = {.x = scan->logits,
-                              .count = scan->count,
-                              .greatest = scan->greatest,
-                              .scale = (float)(LOG2_E / (double)params->temperature),
-                              .coarse = sample_coarse(scan->count),
-                              .weights = weights};
-    return scan->ops->weigh(&args);
-}
-
 /* The least float that is at least `limit`, which is no greater than `greatest`. */
 static float round_up(double limit) {
     float value = (float)limit;
@@ -40,24 +24,26 @@ static struct sampler_border apply_min_p(const struct sampling_params *params, f
 }
 
 struct sampler_border sampler_support_border(const struct sampling_params *params,
-                                             const float *logits, int32_t vocabulary,
-                                             const struct sample_ops *ops, void *scratch) {
+                                             const struct sampler_scan *scan,
+                                             struct sampler_list *list) {
     struct sampler_border border = {.value = -INFINITY, .id = -1};
-    bool top_k = params->top_k > 0 && params->top_k < vocabulary;
-    bool top_p = params->top_p<1.0f, min_p = params->min_p> 0.0f;
-    if (!top_k && !top_p && !min_p)
-        return border;
-    struct sampler_scan scan = sampler_scan_begin(logits, vocabulary, ops);
-    if (!(scan.greatest > -INFINITY))
+    if (!(scan->greatest > -INFINITY))
         return border; /* nothing to choose from */
-    if (top_k)
-        border = sampler_scan_reach(&scan, NULL, (double)params->top_k);
-    if (top_p) {
-        float *weights = scratch;
-        double total = weigh(params, &scan, weights);
-        if (border.id >= 0)
-            total = sampler_scan_sum(&scan, weights, border);
-        border = sampler_scan_reach(&scan, weights, (double)params->top_p * total);
+    if (params->top_k > 0 && params->top_k < scan->count)
+        border = sampler_reach_count(scan, params->top_k, list);
+    if (params->top_p < 1.0f) {
+        struct weigh_args weigh = {.x = scan->logits,
+                                   .count = scan->count,
+                                   .greatest = scan->greatest,
+                                   .scale = (float)(LOG2_E / (double)params->temperature),
+                                   .coarse = sample_coarse(scan->count)};
+        if (border.id >= 0) {
+            double sum = sampler_reach_cut(scan, &weigh, border, list);
+            border = sampler_reach_listed(scan, sum, (double)params->top_p * sum, list);
+        } else {
+            double sum = scan->ops->weigh(&weigh);
+            border = sampler_reach_weight(scan, &weigh, sum, (double)params->top_p * sum, list);
+        }
     }
-    return min_p ? apply_min_p(params, scan.greatest, border) : border;
+    return params->min_p > 0.0f ? apply_min_p(params, scan->greatest, border) : border;
 }

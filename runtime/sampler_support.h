@@ -8,24 +8,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/sampler_scan.h"
+#include "runtime/sampler_reach.h"
 #include "runtime/sampling_params.h"
 
-/* Working memory for sampler_support_border, to be aligned to MEMORY_ALIGNMENT. Local. */
-size_t sampler_support_scratch_bytes(int32_t vocabulary);
-
-/* The border of the support of `logits` [vocabulary], f32, bias and penalties already applied,
- * temperature not yet (params->temperature > 0). In this order, all borders with ties to the lower
- * id:
+/* The border of the support of a whole row, bias and penalties already applied, temperature not yet
+ * (params->temperature > 0). In this order, all borders with ties to the lower id:
  *   top_k  the k first of the order;
  *   top_p  of those, weighted exp((logit - greatest) / temperature), the shortest prefix whose sum
  *          reaches top_p times the sum of all (so at least one). Weights are those of sample_ops'
  *          weigh: f32, within 1e-6, and 0 below 2^-54 times the vocabulary;
  *   min_p  all with logit >= greatest + temperature log(min_p), in double; ties are all kept.
- * Infinite logits: +infinity outweighs all else. ops NULL: the reference, with the same result. No
- * allocation, no errors. Local. */
+ * Infinite logits: +infinity outweighs all else. What `list` holds is overwritten. No allocation,
+ * no errors. Local. */
 struct sampler_border sampler_support_border(const struct sampling_params *params,
-                                             const float *logits, int32_t vocabulary,
-                                             const struct sample_ops *ops, void *scratch);
+                                             const struct sampler_scan *scan,
+                                             struct sampler_list *list);
 
 #endif

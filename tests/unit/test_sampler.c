@@ -29,12 +29,29 @@ static struct sampling_params warm(float temperature, int32_t top_k, float top_p
     return params;
 }
 
+static enum status choose_row(const struct sampling_params *params,
+                              const struct sampler_state *counts, const struct sampler_row *row,
+                              int32_t *token) {
+    struct sampler_scan scan = sampler_prepare(params, counts, row, scratch);
+    return sampler_choose(params, &scan, row->position, scratch, token);
+}
+
 static int32_t choose(const struct sampling_params *params, const float *logits, int32_t count,
                       int64_t position) {
     struct sampler_row row = {.logits = logits, .count = count, .position = position, .ops = ops};
     int32_t token = -1;
-    assert_int_equal(sampler_choose(params, NULL, &row, scratch, &token), STATUS_OK);
+    assert_int_equal(choose_row(params, NULL, &row, &token), STATUS_OK);
     return token;
+}
+
+static struct sampler_border border_of(const struct sampling_params *params, const float *logits,
+                                       int32_t count) {
+    static float memory[3 * LARGE];
+    struct sampler_row row = {.logits = logits, .count = count};
+    struct sampler_scan scan = sampler_prepare(NULL, NULL, &row, scratch);
+    struct sampler_list list = {
+        .ids = (int32_t *)(void *)memory, .logits = memory + LARGE, .weights = memory + 2 * LARGE};
+    return sampler_support_border(params, &scan, &list);
 }
 
 static float next_uniform(uint64_t *random) {
@@ -77,11 +94,11 @@ static void nothing_to_choose_is_a_status(void **state) {
     struct sampler_row row = {.logits = none, .count = 3, .position = 12};
     struct sampling_params params = sampling_params_default();
     int32_t token = -1;
-    assert_int_equal(sampler_choose(&params, NULL, &row, scratch, &token), STATUS_INTERNAL);
+    assert_int_equal(choose_row(&params, NULL, &row, &token), STATUS_INTERNAL);
     assert_int_equal(token, 0);
     params = warm(1, 2, 0.5f, 0.1f);
     token = -1;
-    assert_int_equal(sampler_choose(&params, NULL, &row, scratch, &token), STATUS_INTERNAL);
+    assert_int_equal(choose_row(&params, NULL, &row, &token), STATUS_INTERNAL);
     assert_int_equal(token, 0);
     params = warm(1, 0, 1, 0);
     const float one[] = {NAN, NAN, -1e30f};
@@ -90,7 +107,7 @@ static void nothing_to_choose_is_a_status(void **state) {
     params.banned_count = 1;
     params.banned[0] = 2;
     row.logits = one;
-    assert_int_equal(sampler_choose(&params, NULL, &row, scratch, &token), STATUS_INTERNAL);
+    assert_int_equal(choose_row(&params, NULL, &row, &token), STATUS_INTERNAL);
 }
 
 /* The definition, with no id left out and ids walked backwards. */
@@ -128,7 +145,6 @@ static struct sampling_params setting(int i, uint64_t seed) {
 static int32_t choose_by_shards(const struct sampling_params *params,
                                 const struct sampler_state *counts, struct sampler_border border,
                                 const struct sampler_row *whole, int32_t shards) {
-    static float adjusted[LARGE];
     struct sampler_best best = {.id = -1};
     for (int32_t shard = shards - 1; shard >= 0; shard--) {
         int32_t first = whole->count * shard / shards, last = whole->count * (shard + 1) / shards;
@@ -136,9 +152,8 @@ static int32_t choose_by_shards(const struct sampling_params *params,
                                    .first_id = first,
                                    .count = last - first,
                                    .position = whole->position};
-        sampler_adjust(params, counts, &part, adjusted);
-        part.logits = adjusted;
-        best = sampler_best_merge(sampler_best(params, border, &part), best);
+        struct sampler_scan scan = sampler_prepare(params, counts, &part, scratch);
+        best = sampler_best_merge(sampler_best(params, border, &scan, part.position), best);
     }
     return best.id;
 }
@@ -166,11 +181,11 @@ static void shards_merge_to_the_choice_of_the_whole(void **state) {
         params.banned[0] = 33;
         struct sampler_row row = {.logits = logits, .count = count, .position = round * 1000};
         int32_t token = -1;
-        assert_int_equal(sampler_choose(&params, used, &row, scratch, &token), STATUS_OK);
+        assert_int_equal(choose_row(&params, used, &row, &token), STATUS_OK);
         sampler_adjust(&params, used, &row, adjusted);
         struct sampler_border border = {.value = -INFINITY, .id = -1};
         if (params.temperature > 0) {
-            border = sampler_support_border(&params, adjusted, count, NULL, scratch);
+            border = border_of(&params, adjusted, count);
             assert_int_equal(naive_best(&params, border, adjusted, count, row.position).id, token);
         }
         static const int32_t shards[] = {1, 2, 3, 7, 101};
@@ -199,9 +214,9 @@ static void every_instruction_set_chooses_the_same(void **state) {
                 const struct sample_ops *used = i > 0 ? kernels.ops->sample : NULL;
                 struct sampler_row row = {
                     .logits = logits, .count = count, .position = round, .ops = used};
-                assert_int_equal(sampler_choose(&params, NULL, &row, scratch, &tokens[i]),
+                struct sampler_scan scan = sampler_prepare(&params, NULL, &row, scratch);
+                assert_int_equal(sampler_choose(&params, &scan, round, scratch, &tokens[i]),
                                  STATUS_OK);
-                struct sampler_scan scan = sampler_scan_begin(logits, count, used);
                 sampler_logprobs(&scan, tokens[i], round % 21, &logprobs[i]);
             }
             assert_int_equal(tokens[0], tokens[1]);
@@ -273,7 +288,7 @@ static int32_t draw_with_shared_noise(const struct sampling_params *params, cons
 /* Draws from the support of `params`, made `extra` ids longer. */
 static int32_t draw_with_extra(const struct sampling_params *params, const float *logits,
                                int64_t position, int32_t extra) {
-    struct sampler_border border = sampler_support_border(params, logits, SMALL, NULL, scratch);
+    struct sampler_border border = border_of(params, logits, SMALL);
     struct sampling_params other = *params;
     other.top_p = 1.0f;
     other.top_k = extra;

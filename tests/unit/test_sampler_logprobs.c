@@ -35,7 +35,9 @@ static int32_t naive_rank(const float *logits, int32_t count, int32_t id) {
 
 static void logprobs_at(const float *logits, int32_t count, int32_t id, int32_t top_count,
                         struct sampler_logprobs *result) {
-    struct sampler_scan scan = sampler_scan_begin(logits, count, NULL);
+    static float octets[VOCABULARY / 8 + 64], peaks[VOCABULARY / SAMPLE_GROUP + 1];
+    struct sampler_scan scan = {.logits = logits, .count = count, .octets = octets, .peaks = peaks};
+    sampler_scan_begin(&scan);
     sampler_logprobs(&scan, id, top_count, result);
 }
 

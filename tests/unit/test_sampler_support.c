@@ -20,11 +20,15 @@ static struct sampling_params warm(int32_t top_k, float top_p, float min_p) {
 
 static struct sampler_border border_of(const struct sampling_params *params, const float *logits,
                                        int32_t count) {
-    size_t bytes = sampler_support_scratch_bytes(count);
-    void *scratch = NULL;
-    assert_int_equal(memory_acquire("scratch", bytes, &scratch), STATUS_OK);
-    struct sampler_border border = sampler_support_border(params, logits, count, NULL, scratch);
-    memory_release(scratch, bytes);
+    static float octets[VOCABULARY / 8 + 64], peaks[VOCABULARY / SAMPLE_GROUP + 1];
+    size_t bytes = sampler_reach_bytes(count);
+    void *memory = NULL;
+    assert_int_equal(memory_acquire("list", bytes, &memory), STATUS_OK);
+    struct sampler_scan scan = {.logits = logits, .count = count, .octets = octets, .peaks = peaks};
+    struct sampler_list list = sampler_reach_list(memory, count);
+    sampler_scan_begin(&scan);
+    struct sampler_border border = sampler_support_border(params, &scan, &list);
+    memory_release(memory, bytes);
     return border;
 }
 
