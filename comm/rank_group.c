@@ -16,17 +16,17 @@
 
 static enum status start_alone(struct rank_group *group) {
     RETURN_IF_ERROR(transport_self_create(&group->transport));
-    group->size = group->node_count = group->node_size = group->lane_size = 1;
+    group->size = group->node_size = group->lane_size = 1;
     return STATUS_OK;
 }
 
 /* Nodes are told apart by host name and numbered by their lowest rank. */
 static void number_nodes(struct rank_group *group) {
-    for (int32_t rank = 0; rank < group->size; rank++) {
+    for (int32_t rank = 0, count = 0; rank < group->size; rank++) {
         int32_t twin = 0;
         while (strcmp(group->host_of[twin], group->host_of[rank]) != 0)
             twin++;
-        group->node_of[rank] = twin == rank ? group->node_count++ : group->node_of[twin];
+        group->node_of[rank] = twin == rank ? count++ : group->node_of[twin];
     }
     group->node = group->node_of[group->rank];
     for (int32_t rank = 0; rank < group->size; rank++) {

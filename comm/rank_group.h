@@ -16,7 +16,7 @@ struct rank_group {
     int32_t tp_rank, tp_size; /* inside the tensor-parallel group */
     int32_t dp_rank, dp_size;
     int32_t tp_first;             /* world rank of the group's first member: dp_rank * tp_size */
-    int32_t node, node_count;     /* the node this rank is on, numbered by lowest rank */
+    int32_t node;                 /* the node this rank is on, numbered by lowest rank */
     int32_t node_rank, node_size; /* among the ranks of this node */
     int32_t lane_rank, lane_size; /* among those of them with the same tp_rank */
     int32_t *node_members;        /* [node_size]: world ranks */

@@ -5,6 +5,14 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 
+int32_t transport_node_count(const struct transport *transport) {
+    int32_t count = 0;
+    for (int32_t rank = 0; rank < transport->size; rank++)
+        if (transport->node_of[rank] >= count)
+            count = transport->node_of[rank] + 1;
+    return count;
+}
+
 static enum traffic_distance distance_to(const struct transport *transport, int32_t peer) {
     return transport->node_of[peer] == transport->node_of[transport->rank] ? TRAFFIC_NODE
                                                                            : TRAFFIC_REMOTE;

@@ -70,6 +70,9 @@ struct transport {
     struct traffic *traffic;   /* where sends are counted; NULL: not */
 };
 
+/* How many nodes node_of tells apart; they are numbered from 0. Local. */
+int32_t transport_node_count(const struct transport *transport);
+
 /* Checked front of ops->exchange: counts what is sent. STATUS_PEER (logged once: which ranks on
  * which hosts were waited for, step, layer, kind, how long) when the deadline passes. Collective
  * among the peers named. */

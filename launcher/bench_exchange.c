@@ -247,20 +247,13 @@ static enum status measure(struct bench *bench, struct subject *s, struct exchan
 
 /* ---- the report ---- */
 
-static int32_t count_nodes(const struct bench *bench) {
-    int32_t nodes = 0;
-    for (int32_t rank = 0; rank < bench->ranks.size; rank++)
-        if (bench->ranks.node_of[rank] >= nodes)
-            nodes = bench->ranks.node_of[rank] + 1;
-    return nodes;
-}
-
 static void print_table(const struct bench *bench, const char *mpi) {
     printf("%d ranks on %d nodes (%s), %s: hidden %d, %d experts, %d a token, %s\n\n"
            "| tokens | flow | us a layer | MPI_Alltoallv, us | ratio | messages | bytes |\n"
            "|---|---|---|---|---|---|---|\n",
-           bench->ranks.size, count_nodes(bench), mpi, bench->folder, bench->spec.hidden,
-           bench->spec.moe.router.experts, bench->spec.moe.router.top_k, dtype_name(bench->dtype));
+           bench->ranks.size, transport_node_count(bench->ranks.transport), mpi, bench->folder,
+           bench->spec.hidden, bench->spec.moe.router.experts, bench->spec.moe.router.top_k,
+           dtype_name(bench->dtype));
     for (int32_t i = 0; i < bench->row_count; i++) {
         const struct exchange_row *row = &bench->rows[i];
         printf("| %d | %s | %.1f | %.1f | %.2f | %lld | %lld |\n", row->tokens,
@@ -273,7 +266,7 @@ static void print_json(const struct bench *bench, const char *mpi) {
     struct json_writer json = {.out = stdout};
     json_writer_begin_object(&json, NULL);
     json_writer_integer(&json, "ranks", bench->ranks.size);
-    json_writer_integer(&json, "nodes", count_nodes(bench));
+    json_writer_integer(&json, "nodes", transport_node_count(bench->ranks.transport));
     json_writer_text(&json, "mpi", mpi);
     json_writer_text(&json, "model", bench->folder);
     json_writer_integer(&json, "hidden", bench->spec.hidden);

@@ -97,9 +97,10 @@ static void binding_text(const struct doctor_report *report, int32_t rank, char 
 
 static void print_hosts(const struct doctor_report *report) {
     const struct rank_group *ranks = report->ranks;
+    int32_t nodes = transport_node_count(ranks->transport);
     fprintf(report->out, "%d %s on %d %s:\n", ranks->size, ranks->size == 1 ? "rank" : "ranks",
-            ranks->node_count, ranks->node_count == 1 ? "host" : "hosts");
-    for (int32_t node = 0; node < ranks->node_count; node++) {
+            nodes, nodes == 1 ? "host" : "hosts");
+    for (int32_t node = 0; node < nodes; node++) {
         char memory[32] = "";
         int32_t count = 0, first = 0;
         for (int32_t rank = ranks->size - 1; rank >= 0; rank--) {

@@ -18,10 +18,7 @@ static size_t y_row_bytes(const struct expert_exchange *exchange) {
 /* Nodes are numbered by their lowest rank; the members of each in order of rank. */
 static void list_nodes(const struct transport *transport, struct expert_nodes *nodes) {
     int32_t listed = 0;
-    nodes->count = 0;
-    for (int32_t rank = 0; rank < transport->size; rank++)
-        if (transport->node_of[rank] >= nodes->count)
-            nodes->count = transport->node_of[rank] + 1;
+    nodes->count = transport_node_count(transport);
     for (int32_t node = 0; node < nodes->count; node++) {
         nodes->first[node] = listed;
         for (int32_t rank = 0; rank < transport->size; rank++) {

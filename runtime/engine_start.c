@@ -308,8 +308,7 @@ static enum status load(struct engine *engine, const struct engine_options *opti
 
 enum status engine_start(struct engine *engine, const struct engine_options *options) {
     enum cpu_isa isa = options->isa;
-    engine->alone =
-        (struct rank_group){.size = 1, .tp_size = 1, .dp_size = 1, .node_count = 1, .node_size = 1};
+    engine->alone = (struct rank_group){.size = 1, .tp_size = 1, .dp_size = 1, .node_size = 1};
     engine->ranks = options->ranks != NULL ? options->ranks : &engine->alone;
     enum status status = family_parse(options->model_folder, &engine->family, &engine->spec);
     if (status == STATUS_OK)

@@ -332,7 +332,7 @@ static void on_placement(void *context, struct rpc_call *call, const uint8_t *da
         return;
     Moebius__V1__Placement placement = MOEBIUS__V1__PLACEMENT__INIT;
     placement.ranks = (uint32_t)admin->options.ranks->size;
-    placement.nodes = (uint32_t)admin->options.ranks->node_count;
+    placement.nodes = (uint32_t)transport_node_count(admin->options.ranks->transport);
     if (rpc_stats_placement(admin->options.placement,
                             rank_accounts_experts(admin->options.accounts),
                             (int32_t)wire->first_layer, count, rpc_call_arena(call), &placement))

@@ -159,7 +159,7 @@ bool rpc_stats_traffic(const struct rank_accounts *accounts, const struct rank_g
                        bool by_node, struct rpc_arena *arena,
                        Moebius__V1__GetTrafficResponse *response) {
     const int32_t *node_of = ranks->transport->node_of;
-    int32_t size = by_node ? ranks->node_count : ranks->size;
+    int32_t size = by_node ? transport_node_count(ranks->transport) : ranks->size;
     size_t cells = (size_t)size * (size_t)size;
     response->dispatch_bytes = rpc_arena_take(arena, cells * sizeof *response->dispatch_bytes);
     response->combine_bytes = rpc_arena_take(arena, cells * sizeof *response->combine_bytes);
