@@ -10,6 +10,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/memory.h"
 #include "runtime/memory_plan.h"
+#include "runtime/model_digest.h"
 #include "runtime/placement_file.h"
 #include "runtime/start_agreement.h"
 
@@ -293,9 +294,12 @@ static enum status take_steps(struct engine *engine, const struct engine_options
 static enum status load(struct engine *engine, const struct engine_options *options,
                         enum status status) {
     struct checkpoint *checkpoint = NULL;
+    int64_t digest = 0;
     if (status == STATUS_OK)
         status = prepare_model(engine, options, &checkpoint);
-    status = start_agreement_loaded(options->ranks, status);
+    if (status == STATUS_OK)
+        status = model_digest_take(options->model_folder, checkpoint, &digest);
+    status = start_agreement_model(options->ranks, status, digest);
     if (status == STATUS_OK) {
         status = model_load(&engine->model, checkpoint);
         if (status == STATUS_OK)

@@ -84,6 +84,47 @@ enum status start_agreement_facts(const struct rank_group *ranks, const struct s
     return status;
 }
 
+/* The two things that are told, of each rank. */
+struct model_facts {
+    int64_t status, digest;
+};
+
+static enum status compare_models(const struct rank_group *ranks, const struct model_facts *all) {
+    int64_t worst = STATUS_OK;
+    for (int32_t rank = 0; rank < ranks->size; rank++)
+        worst = all[rank].status > worst ? all[rank].status : worst;
+    for (int32_t rank = 0; worst == STATUS_OK && rank < ranks->size; rank++) {
+        if (all[rank].digest == all[0].digest)
+            continue;
+        if (ranks->rank == 0)
+            LOG_ERROR("rank %d on %s: --model: expected the config.json and the weights of rank 0 "
+                      "(digest %016llx), got others (%016llx)",
+                      rank, ranks->host_of[rank], (unsigned long long)all[0].digest,
+                      (unsigned long long)all[rank].digest);
+        worst = STATUS_PEER;
+    }
+    return (enum status)worst;
+}
+
+enum status start_agreement_model(const struct rank_group *ranks, enum status mine,
+                                  int64_t digest) {
+    if (ranks == NULL || ranks->size == 1)
+        return mine;
+    struct model_facts facts = {.status = mine, .digest = digest}, all[TRANSPORT_RANKS_MAX];
+    int32_t members[TRANSPORT_RANKS_MAX], timeout_ms = ranks->transport->timeout_ms;
+    struct collective_group world = world_of(ranks, members);
+    enum status agreed;
+    ranks->transport->timeout_ms = LOAD_TIMEOUT_MS;
+    enum status status =
+        collective_share(&world, &start_scope, &facts, sizeof facts, (char *)(void *)all);
+    ranks->transport->timeout_ms = timeout_ms;
+    RETURN_IF_ERROR(status);
+    status = compare_models(ranks, all);
+    if (status != STATUS_OK) /* rank 0 speaks before anybody ends the job */
+        RETURN_IF_ERROR(collective_agree(&world, &start_scope, status, &agreed));
+    return status;
+}
+
 enum status start_agreement_loaded(const struct rank_group *ranks, enum status mine) {
     if (ranks == NULL || ranks->size == 1)
         return mine;

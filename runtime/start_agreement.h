@@ -47,7 +47,12 @@ struct start_facts {
 enum status start_agreement_facts(const struct rank_group *ranks, const struct start_facts *facts,
                                   enum cpu_isa *isa);
 
-/* How loading, or what comes before it, went on every rank: the worst status of all. Disks differ,
+/* Before anything is loaded: how opening the checkpoint went on every rank, as
+ * start_agreement_loaded, and whether all have the model that rank 0 has (model_digest.h; read only
+ * if `mine` is STATUS_OK): else STATUS_PEER, which rank 0 logs. Collective. */
+enum status start_agreement_model(const struct rank_group *ranks, enum status mine, int64_t digest);
+
+/* How loading went on every rank: the worst status of all. Disks differ,
  * so this waits for up to an hour. Collective. */
 enum status start_agreement_loaded(const struct rank_group *ranks, enum status mine);
 

@@ -1,6 +1,6 @@
-/* Ranks that are not alike, by their build or by their flags, end at once: with a distinct exit
- * code and in one line that names rank, host, expected and got. Ranks of a copy of the program are
- * alike. Usage: test_rank_likeness MPIRUN MOEBIUS FOLDER */
+/* Ranks that are not alike, by their build, their flags or their model, end at once: with a
+ * distinct exit code and in one line that names rank, host, expected and got. Ranks of a copy of
+ * the program are alike. Usage: test_rank_likeness MPIRUN MOEBIUS FOLDER */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <stdio.h>
@@ -26,17 +26,34 @@ static int count_errors(const char *log) {
     return count;
 }
 
-/* Two ranks `moebius command flag` and one of `other` with one more argument (or NULL). */
+/* Two ranks `moebius command flag` and one of `other` with one more argument (or NULL) and another
+ * folder as --model (or NULL). */
 struct mixed_job {
-    const char *command, *flag, *other, *more;
+    const char *command, *flag, *other, *more, *model;
 };
 
 static void run_mixed(char **argv, const struct mixed_job *job, struct program_run *run) {
     struct program mpirun;
-    const char *const arguments[] = {
-        MPIRUN_FLAGS, "--timeout", JOB_SECONDS_MAX, "-n",      "2",       argv[2], job->command,
-        "--model",    argv[3],     job->flag,       ":",       "-n",      "1",     job->other,
-        job->command, "--model",   argv[3],         job->flag, job->more, NULL};
+    const char *const arguments[] = {MPIRUN_FLAGS,
+                                     "--timeout",
+                                     JOB_SECONDS_MAX,
+                                     "-n",
+                                     "2",
+                                     argv[2],
+                                     job->command,
+                                     "--model",
+                                     argv[3],
+                                     job->flag,
+                                     ":",
+                                     "-n",
+                                     "1",
+                                     job->other,
+                                     job->command,
+                                     "--model",
+                                     job->model ? job->model : argv[3],
+                                     job->flag,
+                                     job->more,
+                                     NULL};
     program_init(&mpirun, argv[1]);
     program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, run);
     program_deinit(&mpirun);
@@ -97,14 +114,14 @@ static void check_builds(const struct program *scratch, char **argv) {
     char expected[300];
     make_builds(scratch, argv[2], &builds);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        struct mixed_job job = {commands[i][0], commands[i][1], builds.other, NULL};
+        struct mixed_job job = {commands[i][0], commands[i][1], builds.other, NULL, NULL};
         snprintf(expected, sizeof expected, "expected %s as on rank 0 on ", builds.own_id);
         check_refused(argv, &job, expected);
         snprintf(expected, sizeof expected, ", got %s; 1 of 3 ranks run another than rank 0",
                  builds.other_id);
         check_refused(argv, &job, expected);
     }
-    struct mixed_job alike = {"doctor", "--threads=1", builds.copy, NULL};
+    struct mixed_job alike = {"doctor", "--threads=1", builds.copy, NULL, NULL};
     struct program_run run;
     run_mixed(argv, &alike, &run);
     snprintf(expected, sizeof expected, "build %s by ", builds.own_id);
@@ -116,6 +133,66 @@ static void check_builds(const struct program *scratch, char **argv) {
     unlink(builds.other);
 }
 
+/* ---- models ---- */
+
+/* A copy of one file of FOLDER; `change` says what of it (NULL: nothing). */
+static void copy_file(const char *from, const char *to, const char *name,
+                      void (*change)(char *bytes, size_t size)) {
+    char source[700], target[700];
+    size_t size;
+    snprintf(source, sizeof source, "%s/%s", from, name);
+    snprintf(target, sizeof target, "%s/%s", to, name);
+    char *bytes = program_read_file(source, &size);
+    if (change != NULL)
+        change(bytes, size);
+    program_write_file(target, bytes, size);
+    free(bytes);
+}
+
+static void change_weights(char *bytes, size_t size) {
+    memset(bytes + size / 2, 0, size / 2);
+}
+
+static void change_config(char *bytes, size_t size) {
+    char *epsilon = memmem(bytes, size, "1e-06", 5);
+    EXPECT(epsilon != NULL, "config.json: expected an epsilon of 1e-06");
+    if (epsilon != NULL)
+        epsilon[4] = '5';
+}
+
+static void check_model(const struct program *scratch, char **argv,
+                        void (*config)(char *bytes, size_t size),
+                        void (*weights)(char *bytes, size_t size)) {
+    char folder[600], path[700];
+    program_scratch_path(scratch, "model", folder, sizeof folder);
+    mkdir(folder, 0700);
+    copy_file(argv[3], folder, "config.json", config);
+    copy_file(argv[3], folder, "generation_config.json", NULL);
+    copy_file(argv[3], folder, "model.safetensors", weights);
+    struct mixed_job job = {"generate", "--token-ids=1", argv[2], NULL, folder};
+    if (config != NULL || weights != NULL) {
+        check_refused(argv, &job, "--model: expected the config.json and the weights of rank 0");
+    } else { /* control: a copy is the same model */
+        struct program_run run;
+        run_mixed(argv, &job, &run);
+        EXPECT(run.exit_code == 0, "a copy: exit code %d: %s", run.exit_code, run.err);
+        program_run_deinit(&run);
+    }
+    static const char *const names[] = {"config.json", "generation_config.json",
+                                        "model.safetensors"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+static void check_models(const struct program *scratch, char **argv) {
+    check_model(scratch, argv, NULL, NULL);
+    check_model(scratch, argv, NULL, change_weights);
+    check_model(scratch, argv, change_config, NULL);
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: test_rank_likeness MPIRUN MOEBIUS FOLDER\n");
@@ -124,8 +201,9 @@ int main(int argc, char **argv) {
     struct program scratch;
     program_init(&scratch, argv[2]);
     check_builds(&scratch, argv);
-    struct mixed_job flags = {"generate", "--token-ids=1", argv[2], "--moe-flow=a2a"};
+    struct mixed_job flags = {"generate", "--token-ids=1", argv[2], "--moe-flow=a2a", NULL};
     check_refused(argv, &flags, "moe-flow: expected \"auto\" as on rank 0, got \"a2a\"");
+    check_models(&scratch, argv);
     program_deinit(&scratch);
     return expect_failures == 0 ? 0 : 1;
 }
