@@ -4,12 +4,13 @@
 #include "kernels/cpu_sample.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 #include "kernels/cpu_chance.h"
 #include "kernels/cpu_vector.h"
+#include "kernels/ref_sample.h"
 
 #define WIDE_LANES (VEC_LANES / 2)
+#define BLOCK_VECTORS 256 /* of weights of at most 2^23 * coarse: their sums fit 32 bits */
 
 typedef double wide_double __attribute__((vector_size(8 * WIDE_LANES)));
 
@@ -159,20 +160,9 @@ VEC_INLINE double total_of(const struct sums *sums) {
     return total;
 }
 
-/* Where `value` is less than `coarse`, rounded to steps of it. */
-VEC_INLINE vec round_coarse(vec value, vec coarse) {
-#if VEC_LANES == 16
-    __m512 moved = _mm512_add_ps((__m512)value, (__m512)coarse);
-    __mmask16 less = _mm512_cmp_ps_mask((__m512)value, (__m512)coarse, _CMP_LT_OQ);
-    return (vec)_mm512_mask_sub_ps((__m512)value, less, moved, (__m512)coarse);
-#else
-    return vec_select(value < coarse, (value + coarse) - coarse, value);
-#endif
-}
-
-/* The weight for exponents of at least SAMPLE_POWER_LEAST; others, and NaN, weigh as that does,
- * which `coarse` rounds to 0. */
-VEC_INLINE vec weight_of(vec exponent, vec coarse) {
+/* 2^exponent, not yet rounded to steps, for exponents of at least SAMPLE_POWER_LEAST; for others,
+ * and NaN, as for that one, which rounds to 0. */
+VEC_INLINE vec power_of(vec exponent) {
     exponent = vec_max(exponent, vec_set(SAMPLE_POWER_LEAST));
     vec shifted = exponent + SAMPLE_ROUNDER;
     vec r = exponent - (shifted - SAMPLE_ROUNDER);
@@ -182,37 +172,51 @@ VEC_INLINE vec weight_of(vec exponent, vec coarse) {
     power = power * r + SAMPLE_POWER_C2;
     power = power * r + SAMPLE_POWER_C1;
     power = power * r + 1.0f;
-    return round_coarse((vec)((vec_bits)power + ((vec_bits)shifted << 23)), coarse);
+    return (vec)((vec_bits)power + ((vec_bits)shifted << 23));
 }
 
-/* Of infinite logits, which share the weight: x - greatest would be no number. */
-static double weigh_infinite(const struct weigh_args *args) {
-    double sum = 0;
-    for (int32_t i = 0; i < args->count; i++) {
-        bool infinite = args->x[i] == INFINITY;
-        sum += infinite;
-        if (args->weights != NULL)
-            args->weights[i] = infinite;
+/* The weights of x [count], at most BLOCK_VECTORS vectors, in steps of 2^-23 of args->coarse; their
+ * sum. A weight is a multiple of `coarse` and a rest of at most half of that; adding a number whose
+ * last place is coarse, or a step, leaves the multiple in the low bits: whole numbers to be summed.
+ */
+static int64_t weigh_block(const struct weigh_args *args, const float *x, int32_t count,
+                           float *weights) {
+    vec greatest = vec_set(args->greatest), scale = vec_set(args->scale),
+        coarse_zero = vec_set(args->coarse * 0x1p23f), step_zero = vec_set(args->coarse * 1.5f);
+    vec_bits coarse_sum = {0}, step_sum = {0};
+    uint32_t vectors = 0;
+    for (int32_t i = 0; i < count; i += VEC_LANES, vectors++) {
+        int32_t left = count - i;
+        vec power = power_of((load_rest(x + i, left) - greatest) * scale);
+        vec coarse = power + coarse_zero, rest = power - (coarse - coarse_zero);
+        vec steps = rest + step_zero;
+        coarse_sum += (vec_bits)coarse;
+        step_sum += (vec_bits)steps;
+        if (weights != NULL)
+            vec_store_part(weights + i, (coarse - coarse_zero) + (steps - step_zero),
+                           left < VEC_LANES ? left : VEC_LANES);
     }
+    coarse_sum -= (vec_bits)coarse_zero * vectors;
+    step_sum -= (vec_bits)step_zero * vectors;
+    int64_t sum = 0;
+    for (int lane = 0; lane < VEC_LANES; lane++)
+        sum += ((int64_t)coarse_sum[lane] << 23) + (int32_t)step_sum[lane];
     return sum;
 }
 
+/* The reference's are infinities, where x - greatest would be no number, and vocabularies so small
+ * that 2^23 * coarse is less than a weight may be. */
 static double weigh(const struct weigh_args *args) {
-    struct sums sums = {{0}, {0}};
-    const float *x = args->x;
-    float *weights = args->weights;
-    vec greatest = vec_set(args->greatest), scale = vec_set(args->scale),
-        coarse = vec_set(args->coarse);
-    if (args->greatest == INFINITY)
-        return weigh_infinite(args);
-    for (int32_t i = 0, count = args->count; i < count; i += VEC_LANES) {
-        vec gap = load_rest(x + i, count - i) - greatest;
-        vec weight = weight_of(gap * scale, coarse);
-        add_exactly(&sums, weight);
-        if (weights != NULL)
-            vec_store_part(weights + i, weight, count - i < VEC_LANES ? count - i : VEC_LANES);
+    int64_t steps = 0;
+    if (args->greatest == INFINITY || args->coarse < 0x1p-23f)
+        return ref_sample_ops.weigh(args);
+    for (int32_t first = 0; first < args->count; first += BLOCK_VECTORS * VEC_LANES) {
+        int32_t left = args->count - first;
+        steps += weigh_block(args, args->x + first,
+                             left < BLOCK_VECTORS * VEC_LANES ? left : BLOCK_VECTORS * VEC_LANES,
+                             args->weights != NULL ? args->weights + first : NULL);
     }
-    return total_of(&sums);
+    return (double)steps * ((double)args->coarse * 0x1p-23);
 }
 
 static struct sample_tally tally(const float *x, const float *weights, int32_t count, float least) {
