@@ -10,6 +10,8 @@
 #include "kernels/ref_sample.h"
 
 #define WIDE_LANES (VEC_LANES / 2)
+#define AHEAD 768 /* logits may be in another core's cache */
+#define LINE_FLOATS 16
 #define BLOCK_VECTORS 256 /* of weights of at most 2^23 * coarse: their sums fit 32 bits */
 
 typedef double wide_double __attribute__((vector_size(8 * WIDE_LANES)));
@@ -124,6 +126,8 @@ static float peaks(const struct peak_args *args) {
             x = args->x + at;
         for (int32_t i = 0; x == rest && i < SAMPLE_GROUP; i++)
             rest[i] = at + i >= 0 && at + i < args->count ? args->x[at + i] : NAN;
+        for (int32_t i = AHEAD; i < AHEAD + SAMPLE_GROUP && at + i < args->count; i += LINE_FLOATS)
+            __builtin_prefetch(args->x + at + i);
         float peak = octet_peaks(x, args->octets + group * SAMPLE_OCTETS);
         args->groups[group] = peak;
         greatest = peak > greatest ? peak : greatest;
