@@ -36,6 +36,7 @@ struct serve_doors {
     struct serve_status status_line;
     int64_t status_ns; /* of the next line */
     int64_t drain_ns;  /* when draining ends; 0: not draining */
+    bool is_stopped;   /* the engine loop has been told to end */
     int64_t flush_ns;  /* when the loop ends; 0: the engine loop runs */
     enum generation_state told_state;
     char address[300];
@@ -46,7 +47,8 @@ struct serve_doors {
 
 /* ---- life ---- */
 
-static void tell_health(struct serve_doors *doors) {
+static void tell_health(void *context) {
+    struct serve_doors *doors = context;
     enum generation_state state = generation_service_state(doors->options.service);
     if (state == doors->told_state)
         return;
@@ -59,26 +61,32 @@ static void tell_health(struct serve_doors *doors) {
     rpc_doors_set_serving(doors->rpc, state == GENERATION_STATE_SERVING);
 }
 
+/* All doors stay open until the engine loop ends: whoever comes meanwhile is told why not, and
+ * operators reach what they may need. */
 static void begin_drain(struct serve_doors *doors) {
     int32_t seconds = doors->options.flags->shutdown_timeout_s;
     doors->drain_ns = clock_now_ns() + seconds * INT64_C(1000000000);
     LOG_INFO("draining: %d requests open, at most %d s; a second signal ends at once",
              generation_service_open(doors->options.service), seconds);
-    generation_service_drain(doors->options.service);
+    generation_service_drain(doors->options.service, true);
     tell_health(doors);
-    rpc_doors_drain(doors->rpc);
+}
+
+static void stop(struct serve_doors *doors) {
+    doors->is_stopped = true;
+    engine_loop_stop(doors->options.loop);
 }
 
 /* Whether what was to be drained is drained, or has had its time. */
 static void check_drain(struct serve_doors *doors, int64_t now_ns) {
-    if (doors->drain_ns == 0 || doors->flush_ns != 0)
+    if (doors->drain_ns == 0 || doors->is_stopped)
         return;
     int32_t open = generation_service_open(doors->options.service);
     if (open > 0 && now_ns < doors->drain_ns)
         return;
     if (open > 0)
         LOG_WARN("shutdown: %d requests were not done in time and end now", open);
-    engine_loop_stop(doors->options.loop);
+    stop(doors);
 }
 
 /* The engine loop is gone and all clients have been told: they get a moment to read it. */
@@ -128,7 +136,7 @@ static void on_signal(void *context, uint32_t events) {
             begin_drain(doors);
         } else {
             LOG_WARN("a second signal: ending at once");
-            engine_loop_stop(doors->options.loop);
+            stop(doors);
         }
     }
     check_drain(doors, clock_now_ns());
@@ -191,8 +199,9 @@ static enum status open_doors(struct serve_doors *doors) {
                                               .accounts = doors->options.accounts,
                                               .version = MOEBIUS_VERSION,
                                               .start_ns = doors->options.start_ns,
+                                              .changed = tell_health,
                                               .end = end_server,
-                                              .end_context = doors}};
+                                              .context = doors}};
     RETURN_IF_ERROR(rpc_doors_create(&rpc, &doors->rpc));
     tell_address(doors);
     return flags->no_http ? STATUS_OK : open_http(doors);

@@ -21,7 +21,7 @@ struct generation_service {
     struct generation_call *waiting; /* unpaused, to be looked at */
     int32_t open;                    /* calls with a listener */
     int32_t sequences_open;          /* choices of calls that the engine is not done with */
-    bool draining;
+    bool draining, ending;           /* ending: draining for good */
     uint64_t next_id;
     int64_t start_ns;
     char *scratch;
@@ -383,12 +383,14 @@ enum generation_state generation_service_state(const struct generation_service *
     return service->open > 0 ? GENERATION_STATE_DRAINING : GENERATION_STATE_DRAINED;
 }
 
-void generation_service_drain(struct generation_service *service) {
+void generation_service_drain(struct generation_service *service, bool for_good) {
     service->draining = true;
+    service->ending = service->ending || for_good;
 }
 
-void generation_service_resume(struct generation_service *service) {
-    service->draining = false;
+bool generation_service_resume(struct generation_service *service) {
+    service->draining = service->ending;
+    return !service->draining;
 }
 
 int32_t generation_service_open(const struct generation_service *service) {

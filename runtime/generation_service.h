@@ -144,9 +144,12 @@ enum generation_state {
 };
 enum generation_state generation_service_state(const struct generation_service *service);
 
-/* New requests are refused from now on with GENERATION_ERROR_UNAVAILABLE / taken again. */
-void generation_service_drain(struct generation_service *service);
-void generation_service_resume(struct generation_service *service);
+/* New requests are refused from now on with GENERATION_ERROR_UNAVAILABLE; `for_good`: the server
+ * ends with this, and nothing takes it back. */
+void generation_service_drain(struct generation_service *service, bool for_good);
+
+/* New requests are taken again. false: drained for good. */
+bool generation_service_resume(struct generation_service *service);
 
 /* Requests that are not done. */
 int32_t generation_service_open(const struct generation_service *service);

@@ -112,7 +112,12 @@ static void on_resume(void *context, struct rpc_call *call, const uint8_t *data,
     struct rpc_admin *admin = context;
     if (rpc_message_unpack(call, &moebius__v1__resume_request__descriptor, data, size) == NULL)
         return;
-    generation_service_resume(admin->options.service);
+    if (!generation_service_resume(admin->options.service)) {
+        rpc_call_finish(call, RPC_FAILED_PRECONDITION,
+                        "Resume: expected a server that goes on, got one that is ending");
+        return;
+    }
+    admin->options.changed(admin->options.context);
     LOG_INFO("admin: resumed by %s", rpc_call_client(call));
     reply_info(admin, call);
 }
@@ -226,7 +231,7 @@ static void finish_drain(struct admin_watch *watch, enum generation_state state)
     rpc_call_finish(watch->call, RPC_OK, NULL);
     forget(watch);
     if (exits)
-        admin->options.end(admin->options.end_context);
+        admin->options.end(admin->options.context);
 }
 
 static void tick_drain(void *context) {
@@ -271,8 +276,10 @@ static void on_drain(void *context, struct rpc_call *call, const uint8_t *data, 
         return;
     watch->give_up_ns = timeout_ns > 0 ? clock_now_ns() + timeout_ns : 0;
     watch->exit_when_done = exits;
-    LOG_INFO("admin: drained by %s", rpc_call_client(call));
-    generation_service_drain(admin->options.service);
+    LOG_INFO("admin: %s asks to drain: %d requests open", rpc_call_client(call),
+             generation_service_open(admin->options.service));
+    generation_service_drain(admin->options.service, false);
+    admin->options.changed(admin->options.context);
 }
 
 /* ---- experts ---- */

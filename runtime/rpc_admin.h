@@ -19,10 +19,11 @@ struct rpc_admin_options {
     const struct rank_group *ranks;
     const struct placement *placement; /* NULL: one rank, or no experts */
     const struct rank_accounts *accounts;
-    const char *version;        /* of the program */
-    int64_t start_ns;           /* clock_now_ns */
-    void (*end)(void *context); /* ends the server: DrainRequest.exit_when_done */
-    void *end_context;
+    const char *version;            /* of the program */
+    int64_t start_ns;               /* clock_now_ns */
+    void (*changed)(void *context); /* after Drain and Resume: the service's state is another */
+    void (*end)(void *context);     /* ends the server: DrainRequest.exit_when_done */
+    void *context;                  /* of both */
 };
 
 /* STATUS_NO_MEMORY (logged). Local. */

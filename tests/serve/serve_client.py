@@ -56,25 +56,29 @@ class Server:
     def signal(self, number=signal.SIGTERM, rank=0):
         os.kill(self.ranks[rank], number)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=300):
         """The exit code."""
         return self.process.wait(seconds)
 
-    def stream(self, request, timeout=60):
+    def stream(self, request, timeout=300):
         return self.channel.unary_stream("/moebius.v1.Inference/GenerateStream",
                                          request_serializer=pb.GenerateRequest.SerializeToString,
                                          response_deserializer=pb.GenerateChunk.FromString)(request, timeout=timeout)
 
-    def metric(self, name):
-        """The value of a gauge or counter without labels of its own, as Prometheus would see it."""
+    def metric(self, name, labels=""):
+        """The value of a gauge or counter, as Prometheus would see it; `labels`: those of its own, 'reason="full"'."""
         port = re.search(r"HTTP at port (\d+)", self.ready[0])[1]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             text = answer.read().decode()
-        return float(re.search(rf"^{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE)[1])
+        return float(re.search(rf"^{name}\{{[^}}]*{labels}[^}}]*\}} (\S+)$", text, re.MULTILINE)[1])
 
-    def is_serving(self):
-        check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
-        return check(b"", timeout=5) == b"\x08\x01"
+    def finished(self, reason):
+        """How many choices have ended so."""
+        return self.metric("moebius_request_success_total", f'finished_reason="{reason}"')
+
+    def is_serving(self, channel=None):
+        check = (channel or self.channel).unary_unary("/grpc.health.v1.Health/Check")
+        return check(b"", timeout=60) == b"\x08\x01"
 
 
 class Answer:
@@ -110,7 +114,7 @@ class Answer:
         return (self.text, self.ids, self.finish, self.seed, self.code)
 
 
-def in_background(server, request, timeout=60, cancel_after=0):
+def in_background(server, request, timeout=300, cancel_after=0):
     """Starts a call on a thread; returns (thread, list that will hold its Answer)."""
     box = []
     thread = threading.Thread(target=lambda: box.append(Answer(server.stream(request, timeout), cancel_after)))

@@ -26,7 +26,7 @@ def bench(address, *arguments, code=0):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "result.json")
         command = [os.environ["MOEBIUS"], "bench", "serve", "--server", address, "--save-result", path, *arguments]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert run.returncode == code, (arguments, run.returncode, run.stdout, run.stderr)
         if not os.path.exists(path):
             return None, run.stdout
@@ -107,7 +107,7 @@ def start_long(address):
 def check_interrupt(address):
     run = start_long(address)
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=30)
+    out, err = run.communicate(timeout=300)
     assert run.returncode == 130 and "Serving Benchmark Result" in out, (run.returncode, out, err)
 
 
@@ -115,7 +115,7 @@ def check_lost_server():
     with Server() as server:
         run = start_long(server.ready[1])
         server.process.kill()
-        out, err = run.communicate(timeout=30)
+        out, err = run.communicate(timeout=300)
         assert run.returncode == 13 and "without a status:" in out, (run.returncode, out, err)
 
 

@@ -225,7 +225,7 @@ def check_shape():
 def check_settings(folder):
     """Without the flag such a model is refused by one line that names it; file and environment say it as well."""
     command = [os.environ["MOEBIUS"], "serve", "--port", "0", "--http-port", "0", *SHAPE]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 3 and "expected a tokenizer, or --skip-tokenizer-init" in ran.stderr, ran
     path = os.path.join(folder, "serve.yaml")
     with open(path, "w", encoding="ascii") as file:

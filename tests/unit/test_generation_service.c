@@ -355,15 +355,18 @@ static void full_queue(void **state) {
     wait_idle();
     generation_service_poll(session.service);
     assert_int_equal(service_session_submit(&session, &asked, last), GENERATION_ERROR_NONE);
-    generation_service_drain(session.service);
+    generation_service_drain(session.service, false);
     assert_int_equal(generation_service_state(session.service), GENERATION_STATE_DRAINING);
     assert_int_equal(service_session_submit(&session, &asked, &answers[0]),
                      GENERATION_ERROR_UNAVAILABLE);
     service_session_finish(&session, last);
     assert_int_equal(last->choices[0].ids.count, 200);
     assert_int_equal(generation_service_state(session.service), GENERATION_STATE_DRAINED);
-    generation_service_resume(session.service);
+    assert_true(generation_service_resume(session.service));
     assert_int_equal(generation_service_state(session.service), GENERATION_STATE_SERVING);
+    generation_service_drain(session.service, true);
+    assert_false(generation_service_resume(session.service));
+    assert_int_equal(generation_service_state(session.service), GENERATION_STATE_DRAINED);
     for (int32_t i = 0; i < PLACES + WAITING + 1; i++)
         service_answer_deinit(&answers[i]);
     service_session_close(&session);
