@@ -243,9 +243,9 @@ static bool check_stop_strings(struct gate *gate) {
     if (request->stop_count > 0 && gate->limits->tokenizer == NULL)
         return refuse(gate, "stop: expected no strings (" NO_TOKENIZER "), got %d",
                       request->stop_count);
-    if (!check_int(gate, "number of stop strings", request->stop_count, 0,
-                   STOP_MATCHER_STRINGS_MAX))
-        return false;
+    if (request->stop_count < 0 || request->stop_count > STOP_MATCHER_STRINGS_MAX)
+        return refuse(gate, "stop: expected at most %d strings, got %d", STOP_MATCHER_STRINGS_MAX,
+                      request->stop_count);
     for (int32_t i = 0; i < request->stop_count; i++) {
         size_t bytes = strlen(request->stop[i]);
         if (bytes < 1 || bytes > STOP_BYTES_MAX)
@@ -258,9 +258,9 @@ static bool check_stop_strings(struct gate *gate) {
 static bool check_stop_ids(struct gate *gate) {
     const struct generation_request *request = gate->request;
     int32_t vocabulary = gate->limits->spec->vocabulary;
-    if (!check_int(gate, "number of stop_token_ids", request->stop_id_count, 0,
-                   GENERATION_STOP_IDS_MAX))
-        return false;
+    if (request->stop_id_count < 0 || request->stop_id_count > GENERATION_STOP_IDS_MAX)
+        return refuse(gate, "stop_token_ids: expected at most %d, got %d", GENERATION_STOP_IDS_MAX,
+                      request->stop_id_count);
     for (int32_t i = 0; i < request->stop_id_count; i++) {
         if (request->stop_ids[i] < 0 || request->stop_ids[i] >= vocabulary)
             return refuse(gate, "stop_token_ids[%d]: expected an id from 0 to %d, got %d", i,

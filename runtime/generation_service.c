@@ -145,14 +145,14 @@ static enum generation_error check_state(struct generation_service *service,
         return generation_request_refuse(message, GENERATION_ERROR_UNAVAILABLE,
                                          "the server is draining and takes no new requests");
     int32_t limit = service->options.limits.sequences;
-    int32_t wanted = request->n >= 1 && request->n <= limit ? request->n : 1;
-    if (service->sequences_open > limit - wanted) {
+    /* Room for more than there ever is cannot be waited for: that is refused as a wrong n. */
+    if (request->n >= 1 && request->n <= limit && service->sequences_open > limit - request->n) {
         message->retry_after_ms = retry_after_ms(service);
         return generation_request_refuse(
             message, GENERATION_ERROR_FULL,
             "queue: expected at most %d choices running and waiting (--max-num-seqs and "
             "--max-queue), got %d more beside %d",
-            limit, wanted, service->sequences_open);
+            limit, request->n, service->sequences_open);
     }
     if (request->request_id != NULL && is_open_id(service, request->request_id))
         return generation_request_refuse(

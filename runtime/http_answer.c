@@ -316,31 +316,49 @@ void http_answer_write(FILE *out, const struct http_answer *answer, struct http_
  * again by themselves after 429 and 5xx. */
 static const struct {
     int32_t status;
+    bool names_field; /* with which its message begins */
     const char *type, *code;
 } errors[] = {
-    [GENERATION_ERROR_NONE] = {200, "none", NULL},
-    [GENERATION_ERROR_INVALID] = {400, "invalid_request_error", NULL},
-    [GENERATION_ERROR_TOO_LONG] = {400, "invalid_request_error", "context_length_exceeded"},
-    [GENERATION_ERROR_NO_TEXT] = {400, "invalid_request_error", NULL},
-    [GENERATION_ERROR_NOT_FOUND] = {404, "not_found_error", "model_not_found"},
-    [GENERATION_ERROR_UNSUPPORTED] = {400, "not_implemented_error", NULL},
-    [GENERATION_ERROR_FULL] = {429, "rate_limit_error", "rate_limit_exceeded"},
-    [GENERATION_ERROR_UNAVAILABLE] = {503, "service_unavailable_error", NULL},
-    [GENERATION_ERROR_DEADLINE] = {504, "timeout_error", NULL},
-    [GENERATION_ERROR_INTERNAL] = {500, "internal_error", NULL},
+    [GENERATION_ERROR_NONE] = {200, false, "none", NULL},
+    [GENERATION_ERROR_INVALID] = {400, true, "invalid_request_error", NULL},
+    [GENERATION_ERROR_TOO_LONG] = {400, true, "invalid_request_error", "context_length_exceeded"},
+    [GENERATION_ERROR_NO_TEXT] = {400, false, "invalid_request_error", NULL},
+    [GENERATION_ERROR_NOT_FOUND] = {404, true, "not_found_error", "model_not_found"},
+    [GENERATION_ERROR_UNSUPPORTED] = {400, true, "not_implemented_error", NULL},
+    [GENERATION_ERROR_FULL] = {429, false, "rate_limit_error", "rate_limit_exceeded"},
+    [GENERATION_ERROR_UNAVAILABLE] = {503, false, "service_unavailable_error", NULL},
+    [GENERATION_ERROR_DEADLINE] = {504, false, "timeout_error", NULL},
+    [GENERATION_ERROR_INTERNAL] = {500, false, "internal_error", NULL},
 };
 
 int32_t http_answer_code(enum generation_error error) {
     return errors[error].status;
 }
 
+/* The field of "FIELD: ...", as messages begin, into field[size]; false: it begins otherwise. */
+static bool find_field(const char *message, char *field, size_t size) {
+    static const char prefix[] = "sampling parameter ";
+    if (strncmp(message, prefix, sizeof prefix - 1) == 0)
+        message += sizeof prefix - 1;
+    size_t length = strcspn(message, ": ");
+    if (length == 0 || length >= size || strncmp(message + length, ": ", 2) != 0)
+        return false;
+    memcpy(field, message, length);
+    field[length] = '\0';
+    return true;
+}
+
 void http_answer_error(FILE *out, enum generation_error error, const char *message) {
     struct json_writer json = {.out = out};
+    char field[96];
     json_writer_begin_object(&json, NULL);
     json_writer_begin_object(&json, "error");
     json_writer_text(&json, "message", message);
     json_writer_text(&json, "type", errors[error].type);
-    json_writer_null(&json, "param");
+    if (errors[error].names_field && find_field(message, field, sizeof field))
+        json_writer_text(&json, "param", field);
+    else
+        json_writer_null(&json, "param");
     if (errors[error].code != NULL)
         json_writer_text(&json, "code", errors[error].code);
     else

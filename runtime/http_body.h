@@ -1,6 +1,5 @@
 /* A completion request's JSON body, OpenAI's and vLLM's fields, as a request of the generation
- * service. Fields that would change the answer and are not built are refused; others that nobody
- * here knows are ignored, as those servers do. */
+ * service. Which fields there are is http_fields.c's table; all others are refused. */
 #ifndef MOEBIUS_RUNTIME_HTTP_BODY_H
 #define MOEBIUS_RUNTIME_HTTP_BODY_H
 

@@ -80,7 +80,7 @@ static enum status check_lists(const struct sampling_params *params, int32_t voc
         RETURN_IF_ERROR(check_id("logit_bias", i, params->bias[i].id, vocabulary));
         if (in_range(params->bias[i].bias, -100.0f, 100.0f))
             continue;
-        LOG_ERROR("sampling parameter logit_bias of id %d: expected -100 to 100, got %g",
+        LOG_ERROR("sampling parameter logit_bias[%d]: expected -100 to 100, got %g",
                   params->bias[i].id, (double)params->bias[i].bias);
         return STATUS_BAD_REQUEST;
     }

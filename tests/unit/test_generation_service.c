@@ -349,6 +349,13 @@ static void full_queue(void **state) {
     assert_true(clock_now_ns() - start_ns < 50000000);
     assert_true(last->message.retry_after_ms > 0);
     assert_int_equal(metrics_count(session.metrics, METRICS_REJECTED), 1);
+    asked.n = 2;
+    assert_int_equal(service_session_submit(&session, &asked, last), GENERATION_ERROR_FULL);
+    assert_non_null(strstr(last->message.text, "got 2 more beside"));
+    asked.n = PLACES + WAITING + 1; /* never fits */
+    assert_int_equal(service_session_submit(&session, &asked, last), GENERATION_ERROR_INVALID);
+    assert_non_null(strstr(last->message.text, "n: expected 1 to "));
+    asked.n = 1;
     for (int32_t i = 0; i < PLACES + WAITING; i++)
         generation_service_cancel(answers[i].call);
     assert_int_equal(generation_service_open(session.service), 0);
