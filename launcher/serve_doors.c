@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/base/clock.h"
@@ -37,6 +38,7 @@ struct serve_doors {
     int64_t status_ns; /* of the next line */
     int64_t drain_ns;  /* when draining ends; 0: not draining */
     bool is_stopped;   /* the engine loop has been told to end */
+    int64_t cpu_ns;    /* of this thread, as metrics were told last */
     int64_t flush_ns;  /* when the loop ends; 0: the engine loop runs */
     enum generation_state told_state;
     char address[300];
@@ -103,11 +105,21 @@ static void check_end(struct serve_doors *doors, int64_t now_ns) {
         rpc_loop_stop(doors->loop);
 }
 
+/* This is the network thread. */
+static void tell_cpu_time(struct serve_doors *doors) {
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    int64_t used_ns = (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+    metrics_add(doors->options.metrics, METRICS_NETWORK_CPU_NS, used_ns - doors->cpu_ns);
+    doors->cpu_ns = used_ns;
+}
+
 static void on_tick(void *context) {
     struct serve_doors *doors = context;
     int64_t now_ns = clock_now_ns();
     metrics_set(doors->options.metrics, METRICS_STEP_AGE_SECONDS,
                 (double)engine_loop_step_age_ns(doors->options.loop, now_ns) * 1e-9);
+    tell_cpu_time(doors);
     tell_health(doors);
     check_drain(doors, now_ns);
     check_end(doors, now_ns);

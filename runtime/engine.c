@@ -4,6 +4,7 @@
 #include "runtime/engine.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/base/check.h"
 #include "kernels/base/clock.h"
@@ -82,9 +83,12 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats) {
                                    .step_ns = engine->step_ns,
                                    .forward_ns = engine->forward_ns,
                                    .sample_ns = engine->sample_ns,
+                                   .schedule_ns = engine->schedule_ns,
                                    .preemptions = scheduled.preemptions,
                                    .prefix_query_tokens = scheduled.prefix_query_tokens,
                                    .prefix_hit_tokens = scheduled.prefix_hit_tokens};
+    const struct expert_exchange *exchange = &engine->model.workspace.moe.exchange;
+    memcpy(stats->flow_steps, exchange->steps_of, sizeof stats->flow_steps);
     for (int32_t group = 0; group < engine->ranks->dp_size; group++) {
         struct scheduler_group_stats blocks;
         scheduler_group_stats(engine->scheduler, group, &blocks);
@@ -357,6 +361,7 @@ static void tell_entry(struct engine *engine, const struct step_entry *entry, in
 enum status engine_step(struct engine *engine, const struct engine_listener *listener) {
     int64_t start_ns = clock_now_ns();
     const struct scheduler_plan *scheduled = scheduler_plan(engine->scheduler, start_ns);
+    engine->schedule_ns += clock_now_ns() - start_ns;
     tell_ended(engine, scheduled, listener);
     tell_begun(engine, scheduled, listener);
     if (scheduled->entries == 0)

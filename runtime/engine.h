@@ -151,6 +151,8 @@ struct engine_stats {
     int64_t prompt_tokens, generation_tokens; /* computed rows of prompts; produced tokens */
     int64_t step_ns, forward_ns, sample_ns;   /* spent in steps; of that in forwards, in choosing
                                                  tokens on this rank */
+    int64_t schedule_ns;                      /* in choosing who runs, where nobody could too */
+    int64_t flow_steps[EXPERT_FLOW_COUNT];    /* steps whose tokens went each way; one rank: none */
     int64_t preemptions;                      /* requests that had to give their blocks up */
     int64_t prefix_query_tokens, prefix_hit_tokens; /* of prompts, and found in the cache */
     int64_t kv_blocks, kv_blocks_used,

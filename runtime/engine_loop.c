@@ -143,10 +143,8 @@ static void unlink_generation(struct engine_loop *loop, struct generation *gener
 
 static void take_new(struct engine_loop *loop) {
     struct generation *generation;
-    while ((generation = request_queue_pop(&loop->queue)) != NULL) {
+    while ((generation = request_queue_pop(&loop->queue)) != NULL)
         link_generation(loop, generation);
-        metrics_add(loop->metrics, METRICS_PROMPT_TOKENS, generation->prompt_count);
-    }
 }
 
 static void leave_engine(struct engine_loop *loop, struct generation_choice *choice) {
@@ -268,6 +266,8 @@ static bool is_stop_id(const struct generation *generation, int32_t id) {
 
 static void observe_token(struct engine_loop *loop, const struct generation *generation,
                           const struct generation_choice *choice, int32_t tokens_before) {
+    if (tokens_before == 0)
+        metrics_add(loop->metrics, METRICS_PROMPT_TOKENS, generation->prompt_count);
     metrics_add(loop->metrics, METRICS_GENERATION_TOKENS, 1);
     int64_t since_ns = tokens_before == 0 ? generation->submitted_ns : choice->last_token_ns;
     metrics_observe(loop->metrics,
@@ -310,6 +310,7 @@ static void take_prompt_end(struct engine_loop *loop, struct loop_place place,
     if (place.choice == 0)
         place.generation->cached_tokens = token->cached;
     choice->first_token_ns = choice->last_token_ns = loop->token_ns;
+    metrics_add(loop->metrics, METRICS_PROMPT_TOKENS, place.generation->prompt_count);
     take_end(loop, place, GENERATION_LENGTH);
 }
 
@@ -351,9 +352,8 @@ static void on_token(void *context, const struct engine_token *token) {
 
 static void on_begun(void *context, int32_t request) {
     struct engine_loop *loop = context;
-    struct generation *generation = loop->places[request].generation;
-    if (generation->admitted_ns == 0)
-        generation->admitted_ns = loop->now_ns;
+    struct loop_place place = loop->places[request];
+    place.generation->choices[place.choice].admitted_ns = loop->now_ns;
 }
 
 static void on_prompt_logprobs(void *context, int32_t request, int32_t position,
@@ -385,9 +385,6 @@ static void tell_metrics(struct engine_loop *loop) {
     struct engine_stats now, *told = &loop->told;
     struct metrics *metrics = loop->metrics;
     engine_stats(loop->engine, &now);
-    metrics_set(metrics, METRICS_REQUESTS_RUNNING, (double)now.running);
-    metrics_set(metrics, METRICS_REQUESTS_WAITING,
-                (double)(now.waiting + loop->waiting + request_queue_count(&loop->queue)));
     metrics_set(metrics, METRICS_KV_BLOCKS_TOTAL, (double)now.kv_blocks);
     metrics_set(metrics, METRICS_KV_BLOCKS_USED, (double)now.kv_blocks_used);
     metrics_set(metrics, METRICS_KV_CACHE_USAGE,
@@ -397,8 +394,15 @@ static void tell_metrics(struct engine_loop *loop) {
     metrics_add(metrics, METRICS_PREFIX_CACHE_HITS,
                 now.prefix_hit_tokens - told->prefix_hit_tokens);
     metrics_add(metrics, METRICS_PREEMPTIONS, now.preemptions - told->preemptions);
+    metrics_add(metrics, METRICS_SCHEDULE_NS, now.schedule_ns - told->schedule_ns);
+    for (int flow = 0; flow < EXPERT_FLOW_COUNT; flow++)
+        metrics_add(metrics, (enum metrics_counter)(METRICS_FLOW_STEPS + flow),
+                    now.flow_steps[flow] - told->flow_steps[flow]);
     if (now.steps > told->steps)
         metrics_observe(metrics, METRICS_ITERATION_TOKENS, (double)(now.rows - told->rows));
+    metrics_set(metrics, METRICS_REQUESTS_WAITING,
+                (double)(now.waiting + loop->waiting + request_queue_count(&loop->queue)));
+    metrics_set(metrics, METRICS_REQUESTS_RUNNING, (double)now.running); /* last: see turn */
     *told = now;
 }
 

@@ -283,9 +283,9 @@ static enum status take_steps(struct engine *engine, const struct engine_options
     RETURN_IF_ERROR(step_plan_init(&engine->plan, &limits));
     RETURN_IF_ERROR(step_executor_init(&engine->executor, &executor));
     RETURN_IF_ERROR(step_link_init(&engine->link, &link));
-    RETURN_IF_ERROR(rank_counts_init(&engine->counts, engine->ranks,
-                                     count_moe_layers(&engine->spec),
-                                     engine->spec.moe.router.experts));
+    RETURN_IF_ERROR(
+        rank_counts_init(&engine->counts, engine->ranks, count_moe_layers(&engine->spec),
+                         engine->spec.moe.router.experts, engine->spec.moe.router.top_k));
     engine->model.workspace.moe.computed = engine->counts.pairs;
     return engine->ranks->rank == 0 ? take_requests(engine, options) : STATUS_OK;
 }

@@ -53,7 +53,7 @@ struct engine {
     int32_t *table_length;         /* [places] blocks in the table, as planned */
     struct group_results *results; /* [groups] */
     int64_t rows, prompt_tokens, generation_tokens;
-    int64_t step_ns, forward_ns, sample_ns; /* spent so far */
+    int64_t step_ns, schedule_ns, forward_ns, sample_ns; /* spent so far */
 };
 
 /* Reads config, agrees with the other ranks, checks the memory plan, loads, takes everything that

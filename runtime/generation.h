@@ -43,7 +43,8 @@ struct generation_choice {
     int32_t *ids;                        /* [max_tokens] */
     struct generation_logprob *logprobs; /* [max_tokens], NULL: not wanted */
     struct sampler_logprob *tops;        /* [max_tokens * sampling.logprobs] */
-    int64_t first_token_ns;
+    int64_t admitted_ns;                 /* its first step was planned; 0: never */
+    int64_t first_token_ns;              /* 0: none came */
     int64_t last_token_ns;     /* changes with every token: to be read after the finish only */
     _Atomic uint64_t progress; /* tokens in ids and enum generation_finish, see generation_read */
     /* Written by the network thread. */
@@ -71,9 +72,7 @@ struct generation {
     int64_t time_limit_ns;   /* the same: ends with GENERATION_TIME_LIMIT */
     void *owner;             /* the network thread's */
     struct generation_choice *choices; /* [n] */
-    /* Written by the engine thread before the first token of any choice is published. */
-    int64_t admitted_ns; /* the first choice's first step was planned */
-    /* Written by it before choice 0 publishes anything; the others may be sooner. */
+    /* Written by the engine thread before choice 0 publishes anything; the others may be sooner. */
     struct generation_logprob *prompt_logprob; /* [prompt_count], NULL: not wanted */
     struct sampler_logprob *prompt_tops;       /* [prompt_count * prompt_logprobs] */
     int32_t cached_tokens;                     /* of the prompt, found in the prefix cache */

@@ -164,47 +164,62 @@ static double seconds(int64_t from_ns, int64_t to_ns) {
     return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0.0;
 }
 
-static void observe_request(const struct generation_call *call,
-                            const struct generation_usage *usage, struct metrics *metrics) {
-    metrics_observe(metrics, METRICS_E2E_REQUEST_LATENCY, (double)usage->total_ns * 1e-9);
-    metrics_observe(metrics, METRICS_REQUEST_QUEUE_TIME, (double)usage->queue_ns * 1e-9);
-    metrics_observe(metrics, METRICS_REQUEST_PREFILL_TIME, (double)usage->prefill_ns * 1e-9);
-    metrics_observe(metrics, METRICS_REQUEST_DECODE_TIME, (double)usage->decode_ns * 1e-9);
-    metrics_observe(metrics, METRICS_REQUEST_PROMPT_TOKENS, usage->prompt_tokens);
-    metrics_observe(metrics, METRICS_REQUEST_GENERATION_TOKENS, usage->completion_tokens);
-    for (int32_t i = 0; i < call->generation->n; i++) {
-        int32_t gaps = call->choices[i].told - 1;
-        if (gaps > 0)
-            metrics_observe(metrics, METRICS_REQUEST_TIME_PER_OUTPUT_TOKEN,
-                            (double)usage->decode_ns * 1e-9 / gaps);
-    }
+static int64_t begin_of(const struct generation_choice *choice) {
+    return choice->admitted_ns > 0 ? choice->admitted_ns : choice->first_token_ns;
+}
+
+/* Each choice counts as a request, as in vLLM. */
+static void observe_choice(const struct generation_call *call, int32_t index,
+                           struct metrics *metrics) {
+    const struct generation *generation = call->generation;
+    const struct generation_choice *choice = &generation->choices[index];
+    int64_t first_ns = choice->first_token_ns, end_ns = call->choices[index].end_ns;
+    int32_t told = call->choices[index].told;
+    if (first_ns == 0)
+        return;
+    double decode = seconds(first_ns, end_ns);
+    metrics_observe(metrics, METRICS_E2E_REQUEST_LATENCY,
+                    seconds(generation->submitted_ns, end_ns));
+    metrics_observe(metrics, METRICS_REQUEST_QUEUE_TIME,
+                    seconds(generation->submitted_ns, begin_of(choice)));
+    metrics_observe(metrics, METRICS_REQUEST_PREFILL_TIME, seconds(begin_of(choice), first_ns));
+    metrics_observe(metrics, METRICS_REQUEST_DECODE_TIME, decode);
+    metrics_observe(metrics, METRICS_REQUEST_INFERENCE_TIME, seconds(begin_of(choice), end_ns));
+    metrics_observe(metrics, METRICS_REQUEST_PROMPT_TOKENS, generation->prompt_count);
+    metrics_observe(metrics, METRICS_REQUEST_GENERATION_TOKENS, told);
+    metrics_observe(metrics, METRICS_REQUEST_PARAMS_MAX_TOKENS,
+                    generation->prompt_only ? 0 : generation->max_tokens);
+    if (told > 1)
+        metrics_observe(metrics, METRICS_REQUEST_TIME_PER_OUTPUT_TOKEN, decode / (told - 1));
 }
 
 static void finish_call(struct generation_call *call, const struct generation_call_tools *tools) {
     const struct generation *generation = call->generation;
-    int64_t now_ns = clock_now_ns(), first_ns = 0, last_ns = 0;
+    int64_t begun_ns = 0, first_ns = 0, last_ns = 0;
+    int32_t longest = 0;
     struct generation_usage usage = {.prompt_tokens = generation->prompt_count,
                                      .cached_tokens = generation->cached_tokens,
-                                     .total_ns = now_ns - generation->submitted_ns};
+                                     .total_ns = clock_now_ns() - generation->submitted_ns};
     for (int32_t i = 0; i < generation->n; i++) {
         const struct generation_choice *choice = &generation->choices[i];
-        usage.completion_tokens += call->choices[i].told;
+        int32_t told = call->choices[i].told;
+        usage.completion_tokens += told;
+        longest = told > longest ? told : longest;
         if (choice->first_token_ns == 0)
             continue;
+        if (begun_ns == 0 || begin_of(choice) < begun_ns)
+            begun_ns = begin_of(choice);
         if (first_ns == 0 || choice->first_token_ns < first_ns)
             first_ns = choice->first_token_ns;
-        /* A choice that a stop string ended may still run over there. */
-        bool over = generation_read(choice).finish != GENERATION_RUNNING;
-        int64_t end_ns = over ? choice->last_token_ns : now_ns;
-        last_ns = end_ns > last_ns ? end_ns : last_ns;
+        last_ns = call->choices[i].end_ns > last_ns ? call->choices[i].end_ns : last_ns;
     }
     if (first_ns > 0) {
-        int64_t begun_ns = generation->admitted_ns > 0 ? generation->admitted_ns : first_ns;
         usage.queue_ns = begun_ns - generation->submitted_ns;
         usage.prefill_ns = first_ns - begun_ns;
         usage.first_token_ns = first_ns - generation->submitted_ns;
         usage.decode_ns = (int64_t)(seconds(first_ns, last_ns) * 1e9);
-        observe_request(call, &usage, tools->metrics);
+        metrics_observe(tools->metrics, METRICS_REQUEST_PARAMS_N, generation->n);
+        metrics_observe(tools->metrics, METRICS_REQUEST_MAX_GENERATION_TOKENS, longest);
     }
     call->detached = true;
     if (call->listener.done != NULL)
@@ -261,8 +276,11 @@ static void tell_end(struct generation_call *call, int32_t index,
     int32_t matched = choice->text.stop.matched;
     choice->finish = matched >= 0 ? GENERATION_STOP_TEXT : progress->finish;
     choice->ended = true;
+    /* A choice that a stop string ended may still run over there. */
+    choice->end_ns = progress->finish != GENERATION_RUNNING ? from->last_token_ns : clock_now_ns();
     call->ended_count++;
     metrics_add(tools->metrics, reason_counter(choice->finish), 1);
+    observe_choice(call, index, tools->metrics);
     if (progress->finish == GENERATION_RUNNING)
         engine_loop_cancel(tools->loop, call->generation, index);
     bool by_id = choice->finish == GENERATION_EOS || choice->finish == GENERATION_STOP_TOKEN;

@@ -11,6 +11,7 @@ struct call_choice {
     struct reply_text text;
     int32_t told; /* tokens that the listener has */
     bool ended;   /* its end was told */
+    int64_t end_ns;
     enum generation_finish finish;
 };
 

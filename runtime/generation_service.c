@@ -206,8 +206,11 @@ enum generation_error generation_service_submit(struct generation_service *servi
         error = make_call(service, request, listener, &like, &call, message);
     token_list_deinit(&prompt);
     if (error != GENERATION_ERROR_NONE) {
-        bool its_fault = error != GENERATION_ERROR_FULL && error != GENERATION_ERROR_UNAVAILABLE;
-        metrics_add(service->options.metrics, its_fault ? METRICS_INVALID : METRICS_REJECTED, 1);
+        metrics_add(service->options.metrics,
+                    error == GENERATION_ERROR_FULL          ? METRICS_REJECTED
+                    : error == GENERATION_ERROR_UNAVAILABLE ? METRICS_DRAINING
+                                                            : METRICS_INVALID,
+                    1);
         return error;
     }
     ASSERT(call != NULL);

@@ -36,8 +36,10 @@ struct counter_name {
 
 /* Rows of one family stand together. */
 static const struct counter_name counter_names[] = {
-    {METRICS_PROMPT_TOKENS, "prompt_tokens_total", NULL, "Prompt tokens of requests taken."},
-    {METRICS_GENERATION_TOKENS, "generation_tokens_total", NULL, "Tokens generated."},
+    {METRICS_PROMPT_TOKENS, "prompt_tokens_total", NULL,
+     "Prompt tokens of choices that came to their first token, cached ones too."},
+    {METRICS_GENERATION_TOKENS, "generation_tokens_total", NULL,
+     "Tokens generated, also those behind a stop string or for a client that has gone."},
     {METRICS_PREFIX_CACHE_QUERIES, "prefix_cache_queries_total", NULL,
      "Prompt tokens looked up in the prefix cache."},
     {METRICS_PREFIX_CACHE_HITS, "prefix_cache_hits_total", NULL,
@@ -45,13 +47,15 @@ static const struct counter_name counter_names[] = {
     {METRICS_PREEMPTIONS, "num_preemptions_total", NULL, "Sequences put back to wait."},
     {METRICS_STEPS, "steps_total", NULL, "Steps of the engine."},
     {METRICS_FINISHED_STOP, "request_success_total", "finished_reason=\"stop\"",
-     "Requests that were answered, by reason."},
+     "Choices that are over, by reason: answered (stop, length, time_limit), cancelled (abort), "
+     "too late or failed (error)."},
     {METRICS_FINISHED_LENGTH, "request_success_total", "finished_reason=\"length\"", NULL},
     {METRICS_FINISHED_TIME_LIMIT, "request_success_total", "finished_reason=\"time_limit\"", NULL},
     {METRICS_FINISHED_ABORT, "request_success_total", "finished_reason=\"abort\"", NULL},
     {METRICS_FINISHED_ERROR, "request_success_total", "finished_reason=\"error\"", NULL},
     {METRICS_REJECTED, "requests_rejected_total", "reason=\"full\"",
      "Requests refused before they were taken."},
+    {METRICS_DRAINING, "requests_rejected_total", "reason=\"draining\"", NULL},
     {METRICS_INVALID, "requests_rejected_total", "reason=\"invalid\"", NULL},
     {METRICS_ROUTED_PAIRS, "routed_pairs_total", NULL, "(token, expert) pairs, all ranks."},
     {METRICS_LOCAL_PAIRS, "local_pairs_total", NULL, "Pairs computed on the token's home."},
@@ -69,6 +73,14 @@ static const char *const gauge_names[METRICS_GAUGE_COUNT][2] = {
                                   "How long the step in progress has been running."},
 };
 
+/* Counted in ns, told in seconds. */
+static const struct counter_name time_names[] = {
+    {METRICS_SCHEDULE_NS, "schedule_seconds_total", NULL,
+     "Time spent in choosing who runs in a step."},
+    {METRICS_NETWORK_CPU_NS, "network_thread_cpu_seconds_total", NULL,
+     "CPU time of the thread that talks to clients."},
+};
+
 /* vLLM's bounds, and finer ones for steps. 0 ends a list. */
 static const double first_token_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
                                             0.25,  0.5,   0.75, 1,    2.5,  5,    7.5,  10,
@@ -79,6 +91,7 @@ static const double request_bounds[] = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   1
                                         30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680, 0};
 static const double token_bounds[] = {1,    2,    5,   10,  20,  50,  100, 200, 500, 1000,
                                       2000, 5000, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 0};
+static const double choice_bounds[] = {1, 2, 5, 10, 20, 0};
 static const double row_bounds[] = {1,   8,    16,   32,   64,   128,   256,
                                     512, 1024, 2048, 4096, 8192, 16384, 0};
 static const double step_bounds[] = {0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
@@ -108,10 +121,17 @@ static const struct histogram_name histogram_names[] = {
      "From the first step to the first token.", request_bounds},
     {METRICS_REQUEST_DECODE_TIME, "request_decode_time_seconds",
      "From the first token to the last.", request_bounds},
-    {METRICS_REQUEST_PROMPT_TOKENS, "request_prompt_tokens", "Prompt tokens of a request.",
+    {METRICS_REQUEST_INFERENCE_TIME, "request_inference_time_seconds",
+     "From the first step to the last token.", request_bounds},
+    {METRICS_REQUEST_PROMPT_TOKENS, "request_prompt_tokens", "Prompt tokens, once a choice.",
      token_bounds},
     {METRICS_REQUEST_GENERATION_TOKENS, "request_generation_tokens",
-     "Tokens generated for a request.", token_bounds},
+     "Tokens that the client was given, once a choice.", token_bounds},
+    {METRICS_REQUEST_PARAMS_MAX_TOKENS, "request_params_max_tokens", "max_tokens, once a choice.",
+     token_bounds},
+    {METRICS_REQUEST_PARAMS_N, "request_params_n", "n of a request.", choice_bounds},
+    {METRICS_REQUEST_MAX_GENERATION_TOKENS, "request_max_num_generation_tokens",
+     "Tokens of a request's longest choice.", token_bounds},
     {METRICS_ITERATION_TOKENS, "iteration_tokens_total", "Rows of a step.", row_bounds},
     {METRICS_STEP_SECONDS, "step_seconds", "Time of a step.", step_bounds},
 };
@@ -245,6 +265,23 @@ static void put_counters(struct writer *writer, const struct metrics *metrics) {
     }
 }
 
+static void put_flows(struct writer *writer, const struct metrics *metrics) {
+    put_head(writer, "moe_flow_steps_total", "counter",
+             "Steps whose tokens went to experts on other ranks by this flow.");
+    for (int flow = 0; flow < EXPERT_FLOW_COUNT; flow++)
+        put(writer, "moebius_moe_flow_steps_total{%s,flow=\"%s\"} %" PRId64 "\n", writer->model,
+            expert_flow_name((enum expert_flow)flow),
+            metrics_count(metrics, (enum metrics_counter)(METRICS_FLOW_STEPS + flow)));
+}
+
+static void put_times(struct writer *writer, const struct metrics *metrics) {
+    for (size_t i = 0; i < sizeof time_names / sizeof time_names[0]; i++) {
+        put_head(writer, time_names[i].name, "counter", time_names[i].help);
+        put(writer, "moebius_%s{%s} %.9f\n", time_names[i].name, writer->model,
+            (double)metrics_count(metrics, time_names[i].counter) * 1e-9);
+    }
+}
+
 static void put_gauge(struct writer *writer, const char *name, const char *help, double value) {
     put_head(writer, name, "gauge", help);
     put(writer, "moebius_%s{%s} %.17g\n", name, writer->model, value);
@@ -348,6 +385,8 @@ enum status metrics_write(const struct metrics *metrics, const char *model_name,
     struct writer writer = {.out = out};
     set_model(&writer, model_name);
     put_counters(&writer, metrics);
+    put_flows(&writer, metrics);
+    put_times(&writer, metrics);
     for (int gauge = 0; gauge < METRICS_GAUGE_COUNT; gauge++)
         put_gauge(&writer, gauge_names[gauge][0], gauge_names[gauge][1],
                   metrics_value(metrics, (enum metrics_gauge)gauge));

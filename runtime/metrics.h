@@ -8,6 +8,7 @@
 
 #include "comm/traffic.h"
 #include "kernels/base/status.h"
+#include "moe/expert_exchange.h"
 #include "runtime/text_buffer.h"
 
 /* Only ever grow. */
@@ -18,17 +19,22 @@ enum metrics_counter {
     METRICS_PREFIX_CACHE_HITS,    /* of them found */
     METRICS_PREEMPTIONS,
     METRICS_STEPS,
-    METRICS_FINISHED_STOP, /* requests, by reason */
+    METRICS_FINISHED_STOP, /* choices, by reason */
     METRICS_FINISHED_LENGTH,
     METRICS_FINISHED_TIME_LIMIT,
     METRICS_FINISHED_ABORT,
     METRICS_FINISHED_ERROR,
-    METRICS_REJECTED,      /* refused before they were taken: queue full, draining */
+    METRICS_REJECTED,      /* requests refused before they were taken: queue full */
+    METRICS_DRAINING,      /* refused: the server is draining or ending */
     METRICS_INVALID,       /* refused: the request itself */
     METRICS_ROUTED_PAIRS,  /* (token, expert) pairs of home tokens, all ranks */
     METRICS_LOCAL_PAIRS,   /* of them computed at home */
     METRICS_ROUTED_TOKENS, /* tokens times MoE layers, all ranks */
     METRICS_COPIES,        /* tokens sent to other ranks */
+    METRICS_FLOW_STEPS,    /* steps whose tokens went to experts by each flow */
+    METRICS_FLOW_STEPS_LAST = METRICS_FLOW_STEPS + EXPERT_FLOW_COUNT - 1,
+    METRICS_SCHEDULE_NS,    /* spent in choosing who runs */
+    METRICS_NETWORK_CPU_NS, /* of the network thread */
     METRICS_COUNTER_COUNT
 };
 
@@ -45,13 +51,17 @@ enum metrics_gauge {
 enum metrics_histogram {
     METRICS_TIME_TO_FIRST_TOKEN,
     METRICS_INTER_TOKEN_LATENCY,           /* between two tokens of a choice */
-    METRICS_REQUEST_TIME_PER_OUTPUT_TOKEN, /* the mean of it, once a choice */
+    METRICS_REQUEST_TIME_PER_OUTPUT_TOKEN, /* the mean of it, once a choice, as those below */
     METRICS_E2E_REQUEST_LATENCY,
     METRICS_REQUEST_QUEUE_TIME,
     METRICS_REQUEST_PREFILL_TIME,
     METRICS_REQUEST_DECODE_TIME,
+    METRICS_REQUEST_INFERENCE_TIME, /* prefill and decode */
     METRICS_REQUEST_PROMPT_TOKENS,
     METRICS_REQUEST_GENERATION_TOKENS,
+    METRICS_REQUEST_PARAMS_MAX_TOKENS,
+    METRICS_REQUEST_PARAMS_N, /* once a request, as the next */
+    METRICS_REQUEST_MAX_GENERATION_TOKENS,
     METRICS_ITERATION_TOKENS, /* rows of a step */
     METRICS_STEP_SECONDS,
     METRICS_HISTOGRAM_COUNT

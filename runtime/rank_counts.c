@@ -20,10 +20,11 @@ int64_t rank_counts_memory_bytes(const struct rank_group *ranks, int32_t layers,
 }
 
 enum status rank_counts_init(struct rank_counts *counts, const struct rank_group *ranks,
-                             int32_t layers, int32_t experts) {
+                             int32_t layers, int32_t experts, int32_t top_k) {
     size_t cells = (size_t)layers * (size_t)experts, size = (size_t)ranks->size;
     size_t bytes = bytes_of_message(ranks, cells);
     *counts = (struct rank_counts){.ranks = ranks,
+                                   .top_k = top_k,
                                    .pair_bytes = (int64_t)(cells * sizeof(int64_t)),
                                    .message_bytes = (int64_t)bytes};
     if (bytes <= INT_MAX) {
@@ -60,15 +61,23 @@ static struct rank_counts_sums sums_of(const struct traffic *traffic) {
     return sums;
 }
 
+/* One rank: nothing crosses, so the exchange has not counted; every pair is computed at home. */
+static void count_alone(const struct rank_counts *counts, struct rank_counts_sums *sums) {
+    int64_t pairs = 0;
+    for (int64_t i = 0; i < counts->pair_bytes / (int64_t)sizeof *counts->pairs; i++)
+        pairs += counts->pairs[i];
+    sums->accounts.computed_pairs = sums->routed_pairs = sums->local_pairs = pairs;
+    sums->tokens = counts->top_k > 0 ? pairs / counts->top_k : 0;
+}
+
 static void write_own(const struct rank_counts *counts, char *message) {
     const struct rank_group *ranks = counts->ranks;
     const struct traffic *traffic = ranks->transport != NULL ? ranks->transport->traffic : NULL;
     struct rank_counts_sums sums = {.routed_pairs = 0};
     if (traffic != NULL)
         sums = sums_of(traffic);
-    if (ranks->size == 1) /* nothing crosses, so comm has not seen it */
-        for (int64_t i = 0; i < counts->pair_bytes / (int64_t)sizeof *counts->pairs; i++)
-            sums.accounts.computed_pairs += counts->pairs[i];
+    if (ranks->size == 1)
+        count_alone(counts, &sums);
     memcpy(message, &sums, sizeof sums);
     memcpy(message + sizeof sums, counts->pairs, (size_t)counts->pair_bytes);
     if (traffic != NULL && traffic->to != NULL)

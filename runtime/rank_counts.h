@@ -24,6 +24,7 @@ typedef void rank_counts_tell(void *context, int32_t rank, const struct rank_cou
 struct rank_counts {
     const struct rank_group *ranks;
     int64_t *pairs; /* [layers][experts] computed on this rank: moe counts */
+    int32_t top_k;
     int64_t pair_bytes, message_bytes;
     char *messages; /* coordinator: [size]; others: one */
 };
@@ -31,10 +32,10 @@ struct rank_counts {
 /* Bytes that rank_counts_init takes. Local. */
 int64_t rank_counts_memory_bytes(const struct rank_group *ranks, int32_t layers, int32_t experts);
 
-/* For `layers` MoE layers of `experts` experts. `ranks` is kept. STATUS_NO_MEMORY (logged). Local.
- */
+/* For `layers` MoE layers of `experts` experts, of which a token takes top_k. `ranks` is kept.
+ * STATUS_NO_MEMORY (logged). Local. */
 enum status rank_counts_init(struct rank_counts *counts, const struct rank_group *ranks,
-                             int32_t layers, int32_t experts);
+                             int32_t layers, int32_t experts, int32_t top_k);
 void rank_counts_deinit(struct rank_counts *counts);
 
 /* All ranks' counters to the coordinator, which hears of one rank after the other; `tell` is not

@@ -75,7 +75,7 @@ static void fill_counters(const struct metrics *metrics, Moebius__V1__GetStatsRe
                          counted(metrics, METRICS_FINISHED_TIME_LIMIT);
     response->aborted =
         counted(metrics, METRICS_FINISHED_ABORT) + counted(metrics, METRICS_FINISHED_ERROR);
-    response->rejected = counted(metrics, METRICS_REJECTED);
+    response->rejected = counted(metrics, METRICS_REJECTED) + counted(metrics, METRICS_DRAINING);
     response->prompt_tokens = counted(metrics, METRICS_PROMPT_TOKENS);
     response->generated_tokens = counted(metrics, METRICS_GENERATION_TOKENS);
     response->steps = counted(metrics, METRICS_STEPS);

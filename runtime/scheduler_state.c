@@ -155,12 +155,17 @@ void scheduler_state_preempt(struct scheduler *scheduler, int32_t handle) {
 
 /* ---- admission ---- */
 
+static bool is_looked_up(const struct scheduler *scheduler,
+                         const struct scheduled_request *request) {
+    return scheduler->limits.prefix_cache && !request->asked.whole_prompt;
+}
+
 /* The blocks of a group that hold the beginning of a request's tokens; never all of them: the last
  * token is computed, for its logits. */
 static int32_t match_prefix(const struct scheduler *scheduler,
                             const struct scheduled_request *request, const struct block_pool *pool,
                             int32_t *match) {
-    if (!scheduler->limits.prefix_cache || request->asked.whole_prompt)
+    if (!is_looked_up(scheduler, request))
         return 0;
     int32_t count = 0, most = (request->token_count - 1) / KV_BLOCK_TOKENS;
     uint64_t content = BLOCK_POOL_ROOT;
@@ -243,7 +248,8 @@ static void take_blocks(struct scheduler *scheduler, struct scheduled_request *r
 static void count_first_admission(struct scheduler *scheduler, int32_t handle) {
     struct scheduled_request *request = &scheduler->request[handle];
     request->admission = ++scheduler->first_admissions;
-    scheduler->query_tokens += request->token_count;
+    if (is_looked_up(scheduler, request))
+        scheduler->query_tokens += request->token_count;
     scheduler->hit_tokens += request->cached;
     fair_queue_charge(&scheduler->queue, handle, request->token_count - request->cached);
 }
