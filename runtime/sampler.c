@@ -12,6 +12,7 @@
 #include "kernels/ref_sample.h"
 #include "runtime/sampler_noise.h"
 
+#define GROUPS_AT_FIRST 4 /* where all are alike, the likeliest says little about the best */
 #define GROUPS_AT_ONCE 32
 
 static const struct sampler_best nothing = {.value = 0.0, .id = -1};
@@ -151,10 +152,10 @@ static struct sampler_best best_noisy(const struct sampling_params *params,
     if (likeliest.id < 0 || !sampler_reach_keeps(border, scan->greatest, likeliest.id))
         return nothing; /* if it is outside the border, all are */
     try_id(&search, likeliest.id, ref_sample_high(params->seed, position, likeliest.id));
-    int32_t groups = sampler_scan_groups(scan->first_id, scan->count);
-    for (int32_t next = 0; next < groups;) {
+    int32_t groups = sampler_scan_groups(scan->first_id, scan->count), most = GROUPS_AT_FIRST;
+    for (int32_t next = 0; next < groups; most = GROUPS_AT_ONCE) {
         int32_t group[GROUPS_AT_ONCE], count = 0;
-        for (; next < groups && count < GROUPS_AT_ONCE; next++) {
+        for (; next < groups && count < most; next++) {
             group[count] = next;
             count += scan->peaks[next] >= border.value;
         }

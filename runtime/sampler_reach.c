@@ -240,9 +240,12 @@ struct sampler_border sampler_reach_count(const struct sampler_scan *scan, int32
                                           struct sampler_list *list) {
     struct search search = {.scan = scan, .list = list, .goal = (double)count};
     int32_t octets = sampler_scan_groups(scan->first_id, scan->count) * SAMPLE_OCTETS;
-    float low = sampler_reach_low(scan, scan->octets, octets, count, FEW);
+    int32_t more = FEW + count / 4; /* to list them costs less than to look further */
+    float low = -INFINITY;
+    if (count <= octets)
+        low = sampler_reach_low(scan, scan->octets, octets, count, more);
     if (!(low > -INFINITY))
-        low = sampler_reach_low(scan, scan->logits, scan->count, count, FEW);
+        low = sampler_reach_low(scan, scan->logits, scan->count, count, more);
     if (!(low > -INFINITY))
         return (struct sampler_border){.value = -INFINITY, .id = -1};
     fill(scan, low, list);
