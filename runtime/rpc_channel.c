@@ -55,9 +55,15 @@ enum status rpc_channel_init(struct rpc_channel *channel, int fd, const struct r
     return status;
 }
 
-void rpc_channel_deinit(struct rpc_channel *channel) {
+void rpc_channel_end_output(struct rpc_channel *channel) {
     if (channel->ssl != NULL && SSL_is_init_finished(channel->ssl))
         SSL_shutdown(channel->ssl); /* says goodbye; the answer is not waited for */
+    shutdown(channel->fd, SHUT_WR);
+}
+
+void rpc_channel_deinit(struct rpc_channel *channel) {
+    if (channel->ssl != NULL && SSL_is_init_finished(channel->ssl))
+        SSL_shutdown(channel->ssl); /* where it has not been said yet */
     SSL_free(channel->ssl);
     ERR_clear_error();
     if (channel->fd >= 0)

@@ -32,6 +32,9 @@ enum status rpc_channel_init(struct rpc_channel *channel, int fd, const struct r
 /* Closes at once. No effect on a zeroed channel that was deinitialized already. Local. */
 void rpc_channel_deinit(struct rpc_channel *channel);
 
+/* Says that no more will be written; reading goes on. Local. */
+void rpc_channel_end_output(struct rpc_channel *channel);
+
 /* Goes on with the TLS handshake; OK: done (cleartext: at once). A failure writes why to reason
  * [reason_size]. Local. */
 enum rpc_channel_result rpc_channel_handshake(struct rpc_channel *channel, char *reason,

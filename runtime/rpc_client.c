@@ -171,10 +171,16 @@ static void on_closed(void *context, const char *reason) {
         connect_next(client);
 }
 
+static bool lingers(void *context) {
+    (void)context;
+    return false; /* nothing more is expected */
+}
+
 static const struct rpc_pipe_owner owner = {.on_open = on_open,
                                             .receive = receive,
                                             .output = output,
                                             .is_done = is_done,
+                                            .lingers = lingers,
                                             .on_closed = on_closed};
 
 /* ---- clocks ---- */

@@ -14,6 +14,7 @@
 #define NS_PER_MS INT64_C(1000000)
 #define TICK_MS_MIN 10
 #define TICK_MS_MAX 5000
+#define LINGER_NS (500 * NS_PER_MS)
 
 struct rpc_connection {
     struct rpc_door *door;
@@ -92,6 +93,12 @@ static bool is_done(void *context) {
     return connection->http2 == NULL || rpc_http2_is_done(connection->http2);
 }
 
+/* Only a polite end: who was told to go away for an error has no time left. */
+static bool lingers(void *context) {
+    const struct rpc_connection *connection = context;
+    return connection->http2 != NULL && rpc_http2_is_drained(connection->http2);
+}
+
 static void on_closed(void *context, const char *reason) {
     struct rpc_connection *connection = context;
     LOG_DEBUG("%s: %s", connection->peer, reason);
@@ -102,6 +109,7 @@ static const struct rpc_pipe_owner owner = {.on_open = on_open,
                                             .receive = receive,
                                             .output = output,
                                             .is_done = is_done,
+                                            .lingers = lingers,
                                             .on_closed = on_closed};
 
 /* ---- clocks ---- */
@@ -128,6 +136,8 @@ static const char *find_overdue(struct rpc_connection *connection, int64_t now_n
         return now_ns - connection->opened_ns > options->handshake_ms * NS_PER_MS
                    ? "no HTTP/2 handshake in time"
                    : NULL;
+    if (pipe->is_lingering)
+        return now_ns - pipe->last_progress_ns > LINGER_NS ? "not closed by the client" : NULL;
     if (rpc_buffer_size(&pipe->out) > 0 &&
         now_ns - pipe->last_progress_ns > options->stall_ms * NS_PER_MS)
         return "the client takes no bytes";

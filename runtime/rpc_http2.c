@@ -259,6 +259,11 @@ bool rpc_http2_is_done(const struct rpc_http2 *session) {
                                   nghttp2_session_want_write(session->nghttp2) == 0);
 }
 
+bool rpc_http2_is_drained(const struct rpc_http2 *session) {
+    return session->is_draining && session->calls == NULL && !session->is_broken &&
+           session->patience > 0;
+}
+
 bool rpc_http2_is_established(const struct rpc_http2 *session) {
     return session->is_established;
 }

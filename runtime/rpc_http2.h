@@ -32,6 +32,9 @@ size_t rpc_http2_output(struct rpc_http2 *session, const uint8_t **data);
 /* Whether the session is over: nothing more will be sent or wanted. Local. */
 bool rpc_http2_is_done(const struct rpc_http2 *session);
 
+/* Whether it was drained, has no calls any more, and the client was not rude. Local. */
+bool rpc_http2_is_drained(const struct rpc_http2 *session);
+
 /* Whether the client has said its first SETTINGS. Local. */
 bool rpc_http2_is_established(const struct rpc_http2 *session);
 

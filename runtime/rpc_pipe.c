@@ -4,7 +4,6 @@
 
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include "runtime/rpc_socket.h"
 
@@ -80,7 +79,8 @@ static bool read_all(struct rpc_pipe *pipe) {
         }
         pipe->received += (int64_t)count;
         pipe->last_received_ns = rpc_loop_now_ns(pipe->loop);
-        pipe->is_ending = !pipe->owner->receive(pipe->context, data, count);
+        if (!pipe->is_lingering)
+            pipe->is_ending = !pipe->owner->receive(pipe->context, data, count);
         if (count < sizeof(data) && !rpc_channel_has_pending(&pipe->channel))
             return true; /* the socket is empty as far as one can tell: saves a read that blocks */
     }
@@ -137,7 +137,7 @@ static enum rpc_channel_result write_all(struct rpc_pipe *pipe) {
 
 static void flush(void *context) {
     struct rpc_pipe *pipe = context;
-    if (pipe->state != RPC_PIPE_OPEN)
+    if (pipe->state != RPC_PIPE_OPEN || pipe->is_lingering)
         return;
     if (rpc_buffer_size(&pipe->out) == 0)
         pipe->last_progress_ns = rpc_loop_now_ns(pipe->loop);
@@ -147,9 +147,12 @@ static void flush(void *context) {
         return;
     }
     if (result == RPC_CHANNEL_OK && (pipe->is_ending || pipe->owner->is_done(pipe->context))) {
-        shutdown(pipe->channel.fd, SHUT_WR);
-        end(pipe, "connection ended");
-        return;
+        rpc_channel_end_output(&pipe->channel);
+        pipe->is_lingering = !pipe->is_ending && pipe->owner->lingers(pipe->context);
+        if (!pipe->is_lingering) {
+            end(pipe, "connection ended");
+            return;
+        }
     }
     watch_what_is_needed(pipe);
     /* Bytes that wait inside TLS make the socket no event. */

@@ -22,6 +22,9 @@ struct rpc_pipe_owner {
     size_t (*output)(void *context, const uint8_t **data);
     /* Whether the connection has served its purpose: it ends when all is sent. */
     bool (*is_done)(void *context);
+    /* Whether what is done waits for the peer to close: closed under a peer that still writes, a
+     * connection may be lost to it with what it has not read yet. The owner's clock limits it. */
+    bool (*lingers)(void *context);
     /* The end; the owner may free the pipe. `reason` says what happened, for people. */
     void (*on_closed)(void *context, const char *reason);
 };
@@ -39,6 +42,7 @@ struct rpc_pipe {
     struct rpc_buffer out;
     enum rpc_pipe_state state;
     bool is_ending;           /* receive said so: nothing more is read */
+    bool is_lingering;        /* all is sent: what comes is thrown away until the peer closes */
     int64_t last_received_ns; /* when bytes came last */
     int64_t last_progress_ns; /* when the socket took bytes last, or there were none to take */
     int64_t received, sent;   /* bytes so far */

@@ -400,7 +400,27 @@ def drain():
     assert server.process.returncode == 0
 
 
+def end_waits_for_the_client():
+    """The server has said all and goes: a client that is still writing meets no closed connection, with which it
+    would lose what it has not read. One that does not close is not waited for."""
+    for closes in (True, False):
+        server = Server("--option", "stall_ms", "1000")
+        raw = Raw(server)
+        raw.send(frame(SETTINGS, ACK, 0))
+        polite(server)
+        server.process.terminate()
+        raw.wait_for(GOAWAY)
+        for _ in range(3):  # a closed connection would answer the first one with a reset, and the next one fail
+            raw.send(frame(PING, 0, 0, bytes(8)))
+            time.sleep(0.05)
+        assert not list(raw.frames())
+        if closes:
+            raw.close()
+        server.process.wait(5)
+        assert server.process.returncode == 0
+
+
 run([silent_connections, silent_connections_give_way, half_handshake, idle_connection_is_ended, unfinished_request,
      mid_frame_disconnects, vanished_client_frees_its_streams, frozen_client_is_pinged, slow_reader,
      reader_without_sockets_room, finished_but_not_read, floods, too_many_streams, unfinished_messages_are_bounded,
-     not_grpc, drain])
+     not_grpc, drain, end_waits_for_the_client])
