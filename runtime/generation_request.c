@@ -126,9 +126,11 @@ static bool check_request_id(struct gate *gate) {
 
 /* ---- the prompt ---- */
 
-/* A text that cannot fit is refused unread: all doors wait while one is tokenized. */
+/* A text that cannot fit is refused unread, or when its tokens have become too many. */
 static bool encode(struct gate *gate, const char *text, size_t bytes, unsigned flags) {
     struct log_diverted said;
+    int64_t ids_max =
+        gate->request->truncate_prompt_tokens > 0 ? INT64_MAX : gate->limits->positions;
     size_t most =
         (size_t)gate->limits->positions * tokenizer_token_bytes_max(gate->limits->tokenizer);
     if (bytes > most) {
@@ -140,8 +142,8 @@ static bool encode(struct gate *gate, const char *text, size_t bytes, unsigned f
         return false;
     }
     log_divert_begin(&said);
-    enum status status =
-        tokenizer_encode(gate->limits->tokenizer, text, bytes, flags, gate->prompt);
+    enum status status = tokenizer_encode_at_most(gate->limits->tokenizer, text, bytes, flags,
+                                                  ids_max, gate->prompt);
     log_divert_end();
     return pass_status(gate, status, &said);
 }
@@ -193,7 +195,7 @@ static bool tokenize(struct gate *gate) {
     return request->ids != NULL ? copy_ids(gate) : encode_chat(gate);
 }
 
-static bool make_prompt(struct gate *gate) {
+static bool encode_prompt(struct gate *gate) {
     int32_t positions = gate->limits->positions, keep = gate->request->truncate_prompt_tokens;
     struct token_list *prompt = gate->prompt;
     if (!check_int(gate, "truncate_prompt_tokens", keep, 0, positions - 1) || !tokenize(gate))
@@ -203,11 +205,34 @@ static bool make_prompt(struct gate *gate) {
                 sizeof *prompt->ids * (size_t)keep);
         prompt->count = keep;
     }
-    if (prompt->count < 1 || prompt->count >= positions) {
-        gate->error = generation_request_refuse(
-            gate->message, prompt->count < 1 ? GENERATION_ERROR_INVALID : GENERATION_ERROR_TOO_LONG,
-            "prompt: expected 1 to %d tokens (--max-model-len less one), got %lld", positions - 1,
-            (long long)prompt->count);
+    if (prompt->count >= 1 && prompt->count < positions)
+        return true;
+    gate->error = generation_request_refuse(
+        gate->message, prompt->count < 1 ? GENERATION_ERROR_INVALID : GENERATION_ERROR_TOO_LONG,
+        "prompt: expected 1 to %d tokens (--max-model-len less one), got %s%lld", positions - 1,
+        prompt->count > positions ? "at least " : "", (long long)prompt->count);
+    return false;
+}
+
+void generation_request_encode(const struct generation_request *request,
+                               const struct generation_request_limits *limits,
+                               struct generation_encoding *encoding) {
+    struct gate gate = {.request = request,
+                        .limits = limits,
+                        .prompt = &encoding->ids,
+                        .message = &encoding->message};
+    encode_prompt(&gate);
+    encoding->error = gate.error;
+}
+
+static bool make_prompt(struct gate *gate) {
+    const struct generation_encoding *encoding = gate->request->encoding;
+    const struct token_list *prompt = encoding != NULL ? &encoding->ids : gate->prompt;
+    if (encoding == NULL && !encode_prompt(gate))
+        return false;
+    if (encoding != NULL && encoding->error != GENERATION_ERROR_NONE) {
+        gate->error = encoding->error;
+        *gate->message = encoding->message;
         return false;
     }
     gate->like->prompt = prompt->ids;
@@ -275,9 +300,10 @@ static bool check_stop_ids(struct gate *gate) {
 static bool check_times(struct gate *gate) {
     const struct generation_request *request = gate->request;
     struct generation *like = gate->like;
-    like->submitted_ns = clock_now_ns();
+    int64_t now_ns = clock_now_ns();
+    like->submitted_ns = request->arrived_ns != 0 ? request->arrived_ns : now_ns;
     like->deadline_ns = request->deadline_ns;
-    if (request->deadline_ns != 0 && request->deadline_ns <= like->submitted_ns) {
+    if (request->deadline_ns != 0 && request->deadline_ns <= now_ns) {
         gate->error =
             generation_request_refuse(gate->message, GENERATION_ERROR_DEADLINE,
                                       "deadline: expected one to come, got one that has passed");

@@ -40,6 +40,13 @@ enum generation_given {
     GENERATION_GIVEN_SEED = 32, /* else one is drawn, and told */
 };
 
+/* A prompt's ids, or why it has none. {0} before; free with token_list_deinit(&encoding->ids). */
+struct generation_encoding {
+    enum generation_error error;
+    struct generation_message message;
+    struct token_list ids;
+};
+
 /* Start from generation_request_default. Everything is copied by generation_service_submit. */
 struct generation_request {
     const char *request_id; /* NULL or empty: one is made */
@@ -50,8 +57,9 @@ struct generation_request {
     const int32_t *ids;
     int32_t id_count;
     const struct chat_input *chat;
-    bool plain_prompt;              /* text: add no special tokens (BOS) */
-    int32_t truncate_prompt_tokens; /* keeps the last N; 0: off */
+    bool plain_prompt;                          /* text: add no special tokens (BOS) */
+    int32_t truncate_prompt_tokens;             /* keeps the last N; 0: off */
+    const struct generation_encoding *encoding; /* of text or chat; NULL: is made when submitted */
     /* Sampling. sampling.logprobs: likeliest ids wanted beside each token; -1: none at all. */
     uint32_t given; /* sum of enum generation_given */
     struct sampling_params sampling;
@@ -65,10 +73,11 @@ struct generation_request {
     const int32_t *stop_ids; /* [stop_id_count]; not produced before min_tokens */
     int32_t stop_id_count;
     bool ignore_eos;
-    bool include_stop;   /* the stop string, or the stop token's text, is part of the text */
-    int64_t deadline_ns; /* clock_now_ns; 0: none. Ends with GENERATION_ERROR_DEADLINE */
-    int64_t
-        time_limit_ns; /* from now; 0: none. Ends with GENERATION_TIME_LIMIT and what there is */
+    bool include_stop;     /* the stop string, or the stop token's text, is part of the text */
+    int64_t arrived_ns;    /* clock_now_ns; 0: now */
+    int64_t deadline_ns;   /* clock_now_ns; 0: none. Ends with GENERATION_ERROR_DEADLINE */
+    int64_t time_limit_ns; /* from arrival; 0: none. Ends with GENERATION_TIME_LIMIT and what there
+                              is */
     /* Output. */
     bool no_text; /* ids only */
     bool echo;    /* the prompt's text comes first */
@@ -101,6 +110,12 @@ enum generation_error generation_request_prepare(const struct generation_request
                                                  const struct generation_request_limits *limits,
                                                  struct generation *like, struct token_list *prompt,
                                                  struct generation_message *message);
+
+/* Encodes the prompt beforehand: any thread may do it, and any request will do, for what is wrong
+ * with the rest of it is left to generation_request_prepare. Local. */
+void generation_request_encode(const struct generation_request *request,
+                               const struct generation_request_limits *limits,
+                               struct generation_encoding *encoding);
 
 /* The hash of who asks (generation_request.client), the same at all doors: "key:2" (the second
  * bearer key), "cert:NAME" or an address. Never 0. Nothing that clients choose freely may go in:

@@ -14,6 +14,9 @@
 
 #define RETRY_MS_MIN 100
 #define RETRY_MS_MAX 10000
+#define DEFERRED_MAX 1024
+#define DEFERRED_BYTES_MAX (INT64_C(256) << 20)
+#define DEFERRED_CLIENT_BYTES_MAX (INT64_C(64) << 20)
 
 struct generation_service {
     struct generation_service_options options;
@@ -24,11 +27,17 @@ struct generation_service {
     bool draining, ending;           /* ending: draining for good */
     uint64_t next_id;
     int64_t start_ns;
+    struct text_worker *worker;
     char *scratch;
     struct text_buffer text;
 };
 
 /* ---- making ---- */
+
+static void wake(void *context) {
+    struct generation_service *service = context;
+    generation_list_wake(engine_loop_list(service->options.loop));
+}
 
 enum status generation_service_create(const struct generation_service_options *options,
                                       struct generation_service **out) {
@@ -43,6 +52,16 @@ enum status generation_service_create(const struct generation_service_options *o
     }
     service->options = *options;
     service->start_ns = clock_now_ns();
+    struct text_worker_options worker = {.jobs_max = DEFERRED_MAX,
+                                         .bytes_max = DEFERRED_BYTES_MAX,
+                                         .client_bytes_max = DEFERRED_CLIENT_BYTES_MAX,
+                                         .wake = wake,
+                                         .context = service};
+    enum status status = text_worker_create(&worker, &service->worker);
+    if (status != STATUS_OK) {
+        generation_service_destroy(service);
+        return status;
+    }
     *out = service;
     return STATUS_OK;
 }
@@ -105,6 +124,8 @@ void generation_service_destroy(struct generation_service *service) {
         return;
     while (service->first != NULL)
         generation_service_cancel(service->first);
+    text_worker_destroy(service->worker);
+    service->worker = NULL;
     generation_service_poll(service);
     ASSERT(service->sequences_open == 0);
     text_buffer_deinit(&service->text);
@@ -313,6 +334,8 @@ void generation_service_poll(struct generation_service *service) {
         generation = next;
     }
     look_at_waiting(service);
+    if (service->worker != NULL) /* else the service is being destroyed */
+        text_worker_poll(service->worker);
     if (ended)
         fail_untaken(service);
 }
@@ -329,7 +352,7 @@ static enum generation_error refuse_text(struct generation_message *message) {
         "expected a server with a tokenizer, got one that was started with --skip-tokenizer-init");
 }
 
-enum generation_error generation_service_tokenize(struct generation_service *service,
+enum generation_error generation_service_tokenize(const struct generation_service *service,
                                                   const char *text, size_t bytes, bool add_special,
                                                   struct token_list *ids,
                                                   struct generation_message *message) {
@@ -343,7 +366,7 @@ enum generation_error generation_service_tokenize(struct generation_service *ser
     return generation_request_status(message, status, said.text);
 }
 
-enum generation_error generation_service_detokenize(struct generation_service *service,
+enum generation_error generation_service_detokenize(const struct generation_service *service,
                                                     const int32_t *ids, int32_t count,
                                                     bool keep_special, struct text_buffer *text,
                                                     struct generation_message *message) {
@@ -371,6 +394,21 @@ const char *generation_service_token_bytes(const struct generation_service *serv
 bool generation_service_is_special(const struct generation_service *service, int32_t id) {
     return generation_service_has_text(service) &&
            tokenizer_is_special(service->options.limits.tokenizer, id);
+}
+
+enum generation_error generation_service_defer(struct generation_service *service,
+                                               struct text_job *job,
+                                               struct generation_message *message) {
+    if (text_worker_submit(service->worker, job) == STATUS_OK)
+        return GENERATION_ERROR_NONE;
+    metrics_add(service->options.metrics, METRICS_REJECTED, 1);
+    message->retry_after_ms = retry_after_ms(service);
+    return generation_request_refuse(
+        message, GENERATION_ERROR_FULL,
+        "queue: expected at most %lld bytes of long messages (%lld of one client), got %lld more "
+        "beside %lld",
+        (long long)DEFERRED_BYTES_MAX, (long long)DEFERRED_CLIENT_BYTES_MAX, (long long)job->bytes,
+        (long long)text_worker_bytes(service->worker));
 }
 
 /* ---- the server ---- */

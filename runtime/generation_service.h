@@ -9,6 +9,9 @@
 #include "runtime/engine_loop.h"
 #include "runtime/generation_request.h"
 #include "runtime/metrics.h"
+#include "runtime/text_worker.h"
+
+#define GENERATION_LONG_BYTES 4096 /* a message that the network thread does not read itself */
 
 struct generation_service;
 struct generation_call; /* one open request; valid until done, error or cancel */
@@ -92,12 +95,13 @@ int32_t generation_service_abort(struct generation_service *service, const char 
 
 /* ---- text ---- */
 
-/* Both: GENERATION_ERROR_NO_TEXT where the server has no tokenizer. */
-enum generation_error generation_service_tokenize(struct generation_service *service,
+/* Both: GENERATION_ERROR_NO_TEXT where the server has no tokenizer. All that takes a constant
+ * service and is about text may be called by the text worker, too. */
+enum generation_error generation_service_tokenize(const struct generation_service *service,
                                                   const char *text, size_t bytes, bool add_special,
                                                   struct token_list *ids,
                                                   struct generation_message *message);
-enum generation_error generation_service_detokenize(struct generation_service *service,
+enum generation_error generation_service_detokenize(const struct generation_service *service,
                                                     const int32_t *ids, int32_t count,
                                                     bool keep_special, struct text_buffer *text,
                                                     struct generation_message *message);
@@ -111,6 +115,13 @@ bool generation_service_is_special(const struct generation_service *service, int
 /* The bytes of one token alone (borrowed; may be part of a character); none without a tokenizer. */
 const char *generation_service_token_bytes(const struct generation_service *service, int32_t id,
                                            size_t *length);
+
+/* Has a long message read by the text worker (text_worker.h), so that nobody else waits for it;
+ * generation_service_poll brings the job back. GENERATION_ERROR_FULL (the job was not taken): too
+ * much waits already. */
+enum generation_error generation_service_defer(struct generation_service *service,
+                                               struct text_job *job,
+                                               struct generation_message *message);
 
 /* ---- the server ---- */
 

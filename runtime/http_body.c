@@ -308,8 +308,10 @@ enum generation_error http_body_parse(const char *text, size_t length, bool is_c
 }
 
 void http_body_deinit(struct http_body *body) {
-    for (int32_t i = 0; body->prompts != NULL && i < body->prompt_count; i++)
+    for (int32_t i = 0; body->prompts != NULL && i < body->prompt_count; i++) {
         free(body->prompts[i].ids);
+        token_list_deinit(&body->prompts[i].encoding.ids);
+    }
     free(body->prompts);
     free(body->messages_json);
     free(body->variables_json);
@@ -317,4 +319,15 @@ void http_body_deinit(struct http_body *body) {
     free(body->stop_ids);
     json_file_release(body->root);
     *body = (struct http_body){0};
+}
+
+void http_body_choose(struct http_body *body, int32_t index) {
+    const struct http_prompt *prompt = &body->prompts[index];
+    bool is_encoded =
+        prompt->encoding.error != GENERATION_ERROR_NONE || prompt->encoding.ids.count > 0;
+    body->request.text = prompt->text;
+    body->request.text_bytes = prompt->text_bytes;
+    body->request.ids = prompt->ids;
+    body->request.id_count = prompt->id_count;
+    body->request.encoding = is_encoded ? &prompt->encoding : NULL;
 }

@@ -14,6 +14,7 @@ struct http_prompt {
     size_t text_bytes;
     int32_t *ids;
     int32_t id_count;
+    struct generation_encoding encoding; /* where it was encoded beforehand */
 };
 
 struct http_body {
@@ -39,5 +40,8 @@ struct http_body {
 enum generation_error http_body_parse(const char *text, size_t length, bool is_chat,
                                       struct http_body *body, struct generation_message *message);
 void http_body_deinit(struct http_body *body);
+
+/* Makes prompt `index` the request's. Local. */
+void http_body_choose(struct http_body *body, int32_t index);
 
 #endif

@@ -330,10 +330,7 @@ static enum generation_error submit_prompts(struct completion *completion, struc
                                                .done = see_done,
                                                .error = see_error,
                                                .context = call};
-        body->request.text = body->prompts[i].text;
-        body->request.text_bytes = body->prompts[i].text_bytes;
-        body->request.ids = body->prompts[i].ids;
-        body->request.id_count = body->prompts[i].id_count;
+        http_body_choose(body, i);
         if (i > 0)
             body->request.request_id = NULL;
         enum generation_error error = generation_service_submit(completion->service, &body->request,

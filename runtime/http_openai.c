@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "runtime/http_body.h"
 #include "runtime/http_completion.h"
@@ -17,7 +18,8 @@ struct http_openai {
     struct http_openai_options options;
     struct http_server *server;
     struct http_route routes[8];
-    int64_t created_s; /* Unix time, of the models */
+    int64_t created_s;        /* Unix time, of the models */
+    struct reading *readings; /* list: bodies that the text worker has */
 };
 
 /* ---- the completion routes ---- */
@@ -45,30 +47,117 @@ static bool is_allowed(const struct http_openai *openai, struct http_exchange *e
     return false;
 }
 
-static void complete(struct http_openai *openai, struct http_exchange *exchange, bool is_chat) {
+/* A body that is being read: now, or by the text worker where it is long. */
+struct reading {
+    struct text_job job; /* first */
+    struct generation_service *service;
+    struct http_openai *openai;
+    struct http_exchange *exchange; /* NULL: the client has gone, the door maybe too */
+    struct reading *next;           /* of those that the worker has */
+    bool is_chat, is_long;
+    int64_t arrived_ns;
+    enum generation_error error;
     struct generation_message message;
     struct http_body body;
+    size_t length;
+    char text[]; /* [length + 1] */
+};
+
+/* Maybe on the worker's thread. */
+static void read_body(struct text_job *job) {
+    struct reading *reading = (struct reading *)job;
+    struct http_body *body = &reading->body;
+    reading->error =
+        http_body_parse(reading->text, reading->length, reading->is_chat, body, &reading->message);
+    if (reading->error == GENERATION_ERROR_NONE &&
+        (int64_t)body->request.n * body->prompt_count > HTTP_COMPLETION_CHOICES_MAX)
+        reading->error = generation_request_refuse(
+            &reading->message, GENERATION_ERROR_INVALID,
+            "n: expected at most %d choices in all, got %lld", HTTP_COMPLETION_CHOICES_MAX,
+            (long long)body->request.n * body->prompt_count);
+    if (reading->error != GENERATION_ERROR_NONE || !reading->is_long)
+        return;
+    for (int32_t i = 0; i < body->prompt_count; i++) {
+        http_body_choose(body, i);
+        if (body->request.ids == NULL)
+            generation_request_encode(&body->request,
+                                      &generation_service_options(reading->service)->limits,
+                                      &body->prompts[i].encoding);
+    }
+}
+
+static void begin_completion(struct reading *reading) {
+    struct generation_request *request = &reading->body.request;
+    if (reading->error != GENERATION_ERROR_NONE) {
+        http_text_reply_error(reading->exchange, reading->error, &reading->message);
+        return;
+    }
+    request->client = reading->job.client;
+    request->arrived_ns = reading->arrived_ns;
+    if (request->request_id == NULL)
+        request->request_id = http_exchange_header(reading->exchange, "X-Request-Id");
+    http_completion_begin(reading->service, reading->exchange, &reading->body);
+}
+
+/* Takes the reading of an exchange off the list; NULL: it is not there. */
+static struct reading *take_reading(struct http_openai *openai,
+                                    const struct http_exchange *exchange) {
+    struct reading **at = &openai->readings;
+    while (*at != NULL && (*at)->exchange != exchange)
+        at = &(*at)->next;
+    struct reading *reading = *at;
+    if (reading != NULL)
+        *at = reading->next;
+    return reading;
+}
+
+static void end_reading(struct text_job *job) {
+    struct reading *reading = (struct reading *)job;
+    if (reading->exchange != NULL) {
+        take_reading(reading->openai, reading->exchange);
+        begin_completion(reading);
+    }
+    http_body_deinit(&reading->body);
+    free(reading);
+}
+
+static void complete(struct http_openai *openai, struct http_exchange *exchange, bool is_chat) {
     size_t length;
     if (!is_allowed(openai, exchange))
         return;
     const char *text = http_exchange_body(exchange, &length);
-    enum generation_error error = http_body_parse(text, length, is_chat, &body, &message);
-    if (error == GENERATION_ERROR_NONE &&
-        (int64_t)body.request.n * body.prompt_count > HTTP_COMPLETION_CHOICES_MAX) {
-        snprintf(message.text, sizeof message.text,
-                 "n: expected at most %d choices in all, got %lld", HTTP_COMPLETION_CHOICES_MAX,
-                 (long long)body.request.n * body.prompt_count);
-        error = GENERATION_ERROR_INVALID;
+    struct reading *reading = calloc(1, sizeof *reading + length + 1);
+    if (reading == NULL) {
+        http_text_reply_no_memory(exchange);
+        return;
     }
-    if (error == GENERATION_ERROR_NONE) {
-        body.request.client = client_of(openai, exchange);
-        if (body.request.request_id == NULL)
-            body.request.request_id = http_exchange_header(exchange, "X-Request-Id");
-        http_completion_begin(openai->options.service, exchange, &body);
-    } else {
-        http_text_reply_error(exchange, error, &message);
+    reading->job = (struct text_job){.work = read_body,
+                                     .done = end_reading,
+                                     .client = client_of(openai, exchange),
+                                     .bytes = (int64_t)length};
+    reading->service = openai->options.service;
+    reading->openai = openai;
+    reading->exchange = exchange;
+    reading->is_chat = is_chat;
+    reading->is_long = length > GENERATION_LONG_BYTES;
+    reading->arrived_ns = clock_now_ns();
+    reading->length = length;
+    memcpy(reading->text, text, length);
+    if (!reading->is_long) {
+        read_body(&reading->job);
+        end_reading(&reading->job);
+        return;
     }
-    http_body_deinit(&body);
+    reading->next = openai->readings;
+    openai->readings = reading;
+    struct generation_message message = {0};
+    enum generation_error error =
+        generation_service_defer(openai->options.service, &reading->job, &message);
+    if (error == GENERATION_ERROR_NONE)
+        return; /* it is the worker's now */
+    reading->error = error;
+    reading->message = message;
+    end_reading(&reading->job);
 }
 
 static void serve_completion(void *context, struct http_exchange *exchange) {
@@ -80,8 +169,13 @@ static void serve_chat(void *context, struct http_exchange *exchange) {
 }
 
 static void forget_completion(void *context, struct http_exchange *exchange) {
-    (void)context;
-    http_completion_forget(exchange);
+    struct reading *reading = take_reading(context, exchange);
+    if (reading != NULL) {
+        reading->exchange = NULL;
+        text_worker_drop(&reading->job);
+    } else {
+        http_completion_forget(exchange);
+    }
 }
 
 static void go_on(void *context, struct http_exchange *exchange) {

@@ -11,11 +11,13 @@
 #include "runtime/rpc_generate_request.h"
 #include "runtime/rpc_loop.h"
 #include "runtime/rpc_message.h"
+#include "runtime/rpc_read_job.h"
 
 /* A Generate or GenerateStream call, from its request to its status. */
 struct open_call {
     struct rpc_call *call;
-    struct generation_call *generation; /* NULL: over */
+    struct rpc_read_job *reading;       /* NULL: the request has been read */
+    struct generation_call *generation; /* NULL: over, or not begun */
     bool streams;
     struct rpc_generate_reply reply;
     struct text_buffer waiting; /* packed messages that the full queue did not take, each behind its
@@ -202,6 +204,8 @@ void rpc_generate_on_cancel(void *context, struct rpc_call *call, enum rpc_code 
     struct open_call *self = rpc_call_data(call);
     if (self == NULL)
         return;
+    if (self->reading != NULL)
+        rpc_read_job_drop(self->reading);
     if (self->generation != NULL)
         generation_service_cancel(self->generation);
     open_call_free(self);
@@ -209,60 +213,75 @@ void rpc_generate_on_cancel(void *context, struct rpc_call *call, enum rpc_code 
 
 /* ---- requests ---- */
 
-static enum generation_error submit(struct generation_service *service, struct open_call *self,
-                                    const Moebius__V1__GenerateRequest *wire,
-                                    struct generation_message *message) {
-    struct generation_request request;
+static enum generation_error read_request(struct rpc_read_job *job) {
+    job->request = rpc_arena_take(&job->arena, sizeof *job->request);
+    if (job->request == NULL)
+        return generation_request_refuse(&job->message, GENERATION_ERROR_FULL,
+                                         "the request unpacks into too much memory");
     enum generation_error error =
-        rpc_generate_request_map(wire, rpc_call_arena(self->call), &request, message);
-    if (error != GENERATION_ERROR_NONE)
+        rpc_generate_request_map((const void *)job->wire, &job->arena, job->request, &job->message);
+    if (error != GENERATION_ERROR_NONE || !rpc_read_job_is_long(job) || job->request->ids != NULL)
         return error;
+    generation_request_encode(job->request, &generation_service_options(job->service)->limits,
+                              &job->encoding);
+    job->request->encoding = &job->encoding;
+    return error;
+}
+
+static enum generation_error submit(struct open_call *self, struct rpc_read_job *job) {
     int64_t deadline_ns = rpc_call_deadline_ns(self->call);
-    request.deadline_ns = deadline_ns == RPC_LOOP_NEVER ? 0 : deadline_ns;
-    request.client = generation_request_client(rpc_call_client(self->call));
-    if (rpc_generate_reply_init(&self->reply, service, rpc_call_arena(self->call), wire,
-                                self->streams) != STATUS_OK) {
-        snprintf(message->text, sizeof message->text, "the server is out of memory");
-        return GENERATION_ERROR_FULL;
-    }
+    job->request->arrived_ns = job->arrived_ns;
+    job->request->deadline_ns = deadline_ns == RPC_LOOP_NEVER ? 0 : deadline_ns;
+    job->request->client = job->job.client;
+    if (rpc_generate_reply_init(&self->reply, job->service, rpc_call_arena(self->call),
+                                (const void *)job->wire, self->streams) != STATUS_OK)
+        return generation_request_refuse(&job->message, GENERATION_ERROR_FULL,
+                                         "the server is out of memory");
     struct generation_listener listener = {.start = on_start,
                                            .delta = on_delta,
                                            .end = on_end,
                                            .done = on_done,
                                            .error = on_error,
                                            .context = self};
-    return generation_service_submit(service, &request, &listener, &self->generation, message);
+    return generation_service_submit(job->service, job->request, &listener, &self->generation,
+                                     &job->message);
+}
+
+static void begin(struct rpc_read_job *job) {
+    struct open_call *self = job->owner;
+    self->reading = NULL;
+    if (job->error == GENERATION_ERROR_NONE)
+        job->error = submit(self, job);
+    if (job->error == GENERATION_ERROR_NONE)
+        return;
+    rpc_generate_refuse(self->call, job->error, &job->message);
+    open_call_free(self);
 }
 
 static void generate(struct generation_service *service, struct rpc_call *call, bool streams,
-                     const Moebius__V1__GenerateRequest *wire) {
-    struct generation_message message = {.retry_after_ms = 0};
+                     const uint8_t *data, size_t size) {
+    static const struct rpc_read_kind kind = {&moebius__v1__generate_request__descriptor,
+                                              read_request, begin};
     struct open_call *self = calloc(1, sizeof *self);
-    if (self == NULL) {
+    struct rpc_read_job *job =
+        self != NULL ? rpc_read_job_create(call, &kind, service, data, size) : NULL;
+    if (job == NULL) {
+        free(self);
         rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, "the server is out of memory");
         return;
     }
     self->call = call;
     self->streams = streams;
-    enum generation_error error = submit(service, self, wire, &message);
-    if (error != GENERATION_ERROR_NONE) {
-        open_call_free(self);
-        rpc_generate_refuse(call, error, &message);
-        return;
-    }
+    self->reading = job;
     rpc_call_set_data(call, self);
+    job->owner = self;
+    rpc_read_job_run(job);
 }
 
 void rpc_generate_whole(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
-    const void *wire =
-        rpc_message_unpack(call, &moebius__v1__generate_request__descriptor, data, size);
-    if (wire != NULL)
-        generate(context, call, false, wire);
+    generate(context, call, false, data, size);
 }
 
 void rpc_generate_stream(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
-    const void *wire =
-        rpc_message_unpack(call, &moebius__v1__generate_request__descriptor, data, size);
-    if (wire != NULL)
-        generate(context, call, true, wire);
+    generate(context, call, true, data, size);
 }

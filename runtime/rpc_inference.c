@@ -4,94 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/rpc_arena.h"
 #include "runtime/rpc_generate.h"
 #include "runtime/rpc_generate_request.h"
 #include "runtime/rpc_message.h"
-
-/* The pieces of ids as messages: borrowed from the tokenizer. */
-static bool list_pieces(const struct generation_service *service, struct rpc_call *call,
-                        const struct token_list *ids, Moebius__V1__TokenizeResponse *response) {
-    size_t count = (size_t)ids->count;
-    response->pieces = rpc_arena_take(rpc_call_arena(call), count * sizeof *response->pieces);
-    if (response->pieces == NULL)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        size_t length;
-        const char *bytes = generation_service_token_bytes(service, ids->ids[i], &length);
-        uint8_t *copy = rpc_arena_take(rpc_call_arena(call), length);
-        if (copy == NULL)
-            return false;
-        memcpy(copy, bytes, length);
-        response->pieces[i] = (ProtobufCBinaryData){length, copy};
-    }
-    response->n_pieces = count;
-    return true;
-}
-
-static void on_tokenize(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
-    const Moebius__V1__TokenizeRequest *wire = (const void *)rpc_message_unpack(
-        call, &moebius__v1__tokenize_request__descriptor, data, size);
-    if (wire == NULL)
-        return;
-    struct token_list ids = {0};
-    struct generation_message message = {.retry_after_ms = 0};
-    enum generation_error error = generation_service_tokenize(
-        context, wire->text.data != NULL ? (const char *)wire->text.data : "", wire->text.len,
-        wire->add_special_tokens, &ids, &message);
-    if (error == GENERATION_ERROR_NONE) {
-        Moebius__V1__TokenizeResponse response = MOEBIUS__V1__TOKENIZE_RESPONSE__INIT;
-        response.n_ids = (size_t)ids.count;
-        response.ids = (uint32_t *)ids.ids;
-        if (!wire->pieces || ids.count == 0 || list_pieces(context, call, &ids, &response))
-            rpc_message_reply(call, &response.base);
-        else
-            rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED,
-                            "pieces: expected fewer, got more than one answer may hold");
-    } else {
-        rpc_generate_refuse(call, error, &message);
-    }
-    token_list_deinit(&ids);
-}
-
-static enum generation_error list_bytes(const struct generation_service *service,
-                                        const int32_t *ids, int32_t count,
-                                        struct text_buffer *raw) {
-    for (int32_t i = 0; i < count; i++) {
-        size_t length;
-        const char *bytes = generation_service_token_bytes(service, ids[i], &length);
-        if (text_buffer_append(raw, bytes, length) != STATUS_OK)
-            return GENERATION_ERROR_INTERNAL;
-    }
-    return GENERATION_ERROR_NONE;
-}
-
-static void on_detokenize(void *context, struct rpc_call *call, const uint8_t *data, size_t size) {
-    const Moebius__V1__DetokenizeRequest *wire = (const void *)rpc_message_unpack(
-        call, &moebius__v1__detokenize_request__descriptor, data, size);
-    if (wire == NULL)
-        return;
-    const int32_t *ids;
-    struct text_buffer text = {0}, raw = {0};
-    struct generation_message message = {.text = "the server is out of memory"};
-    enum generation_error error = rpc_generate_request_ids(wire->ids, wire->n_ids, "ids",
-                                                           rpc_call_arena(call), &ids, &message);
-    if (error == GENERATION_ERROR_NONE)
-        error = generation_service_detokenize(context, ids, (int32_t)wire->n_ids,
-                                              wire->keep_special_tokens, &text, &message);
-    if (error == GENERATION_ERROR_NONE)
-        error = list_bytes(context, ids, (int32_t)wire->n_ids, &raw);
-    if (error == GENERATION_ERROR_NONE) {
-        Moebius__V1__DetokenizeResponse response = MOEBIUS__V1__DETOKENIZE_RESPONSE__INIT;
-        response.text = (ProtobufCBinaryData){text.length, (uint8_t *)text.data};
-        response.raw = (ProtobufCBinaryData){raw.length, (uint8_t *)raw.data};
-        rpc_message_reply(call, &response.base);
-    } else {
-        rpc_generate_refuse(call, error, &message);
-    }
-    text_buffer_deinit(&text);
-    text_buffer_deinit(&raw);
-}
+#include "runtime/rpc_tokenize.h"
 
 /* A string of our own in a message that is packed before it could change. */
 static ProtobufCBinaryData borrow(const char *text) {
@@ -182,10 +98,14 @@ enum status rpc_inference_register(struct generation_service *service, struct rp
          .on_message = rpc_generate_stream,
          .on_cancel = rpc_generate_on_cancel,
          .on_writable = rpc_generate_on_writable},
-        {.path = "/moebius.v1.Inference/Tokenize", .context = service, .on_message = on_tokenize},
+        {.path = "/moebius.v1.Inference/Tokenize",
+         .context = service,
+         .on_message = rpc_tokenize_text,
+         .on_cancel = rpc_tokenize_on_cancel},
         {.path = "/moebius.v1.Inference/Detokenize",
          .context = service,
-         .on_message = on_detokenize},
+         .on_message = rpc_tokenize_ids,
+         .on_cancel = rpc_tokenize_on_cancel},
         {.path = "/moebius.v1.Inference/GetModelInfo",
          .context = service,
          .on_message = on_model_info},

@@ -16,6 +16,8 @@ struct encoder {
     const struct tokenizer *tokenizer;
     bool plain_special;
     struct token_list *ids;
+    int64_t ids_max;
+    bool has_enough;                      /* ids holds more than ids_max: an error ended it */
     struct text_buffer raw_pieces;        /* struct tokenizer_added_piece */
     struct text_buffer normalized_pieces; /* the same, within one of those */
     struct tokenizer_normalize_scratch normalize;
@@ -48,6 +50,9 @@ static void encoder_deinit(struct encoder *encoder) {
 
 static enum status encode_word(void *context, const char *word, size_t length) {
     struct encoder *encoder = context;
+    encoder->has_enough = encoder->ids->count > encoder->ids_max;
+    if (encoder->has_enough)
+        return STATUS_LIMIT;
     return tokenizer_bpe_encode(&encoder->tokenizer->bpe, &encoder->tokenizer->vocab, &encoder->bpe,
                                 word, length, encoder->ids);
 }
@@ -119,19 +124,28 @@ static enum status check_text(const char *text, size_t length) {
     return STATUS_OK;
 }
 
-enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
-                             unsigned flags, struct token_list *ids) {
+enum status tokenizer_encode_at_most(const struct tokenizer *tokenizer, const char *text,
+                                     size_t length, unsigned flags, int64_t ids_max,
+                                     struct token_list *ids) {
     RETURN_IF_ERROR(check_text(text, length));
     int64_t count = ids->count;
     struct encoder encoder = {.tokenizer = tokenizer,
                               .plain_special = (flags & TOKENIZER_PLAIN_SPECIAL) != 0,
-                              .ids = ids};
+                              .ids = ids,
+                              .ids_max = ids_max};
     enum status status =
         encode_around(&encoder, text, length, (flags & TOKENIZER_ADD_SPECIAL) != 0);
     encoder_deinit(&encoder);
+    if (encoder.has_enough)
+        return STATUS_OK;
     if (status != STATUS_OK)
         ids->count = count;
     return status;
+}
+
+enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             unsigned flags, struct token_list *ids) {
+    return tokenizer_encode_at_most(tokenizer, text, length, flags, INT64_MAX, ids);
 }
 
 /* How many ids from `from` on form a run of ByteFallback tokens (ids that give no text do not end

@@ -48,6 +48,12 @@ void tokenizer_destroy(struct tokenizer *tokenizer);
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
                              unsigned flags, struct token_list *ids);
 
+/* The same for a caller to whom a text of more than `ids_max` ids is of no use: it ends early when
+ * `ids` holds more, how many more is not said. Local. */
+enum status tokenizer_encode_at_most(const struct tokenizer *tokenizer, const char *text,
+                                     size_t length, unsigned flags, int64_t ids_max,
+                                     struct token_list *ids);
+
 /* Appends the text of a whole sequence to `text`: well-formed UTF-8, U+FFFD where the tokens' bytes
  * are none. Ids that no token has (a model's vocabulary may be larger) stand for nothing.
  * `skip_special`: leaves special tokens out. Local. */

@@ -162,6 +162,52 @@ static void refuses(void **state) {
     service_session_close(&session);
 }
 
+/* A prompt that was encoded beforehand is answered as one that is encoded when it comes, and what
+ * was wrong with it is said when it is submitted. */
+static void encoded_before(void **state) {
+    (void)state;
+    static char words[8 * POSITIONS];
+    struct generation_encoding encoding = {0};
+    struct service_answer now, before;
+    open_session();
+    const struct generation_request_limits *limits =
+        &generation_service_options(session.service)->limits;
+    struct generation_request asked = request(8);
+    asked.echo = true;
+    run(&asked, &now);
+    generation_request_encode(&asked, limits, &encoding);
+    assert_int_equal(encoding.error, GENERATION_ERROR_NONE);
+    asked.encoding = &encoding;
+    run(&asked, &before);
+    assert_true(service_answer_equal(&now, &before));
+    assert_int_equal(before.prompt.count, now.prompt.count);
+    service_answer_deinit(&now);
+    service_answer_deinit(&before);
+    token_list_deinit(&encoding.ids);
+
+    for (size_t i = 0; i + 4 <= sizeof words; i += 4)
+        memcpy(words + i, " sea", 4); /* a token each, twice as many as there are positions */
+    asked.text = words;
+    asked.text_bytes = sizeof words;
+    encoding = (struct generation_encoding){0};
+    generation_request_encode(&asked, limits, &encoding);
+    assert_int_equal(encoding.error, GENERATION_ERROR_TOO_LONG);
+    assert_in_range(encoding.ids.count, POSITIONS + 1, POSITIONS + 8); /* it ended early */
+    assert_int_equal(service_session_submit(&session, &asked, &before), GENERATION_ERROR_TOO_LONG);
+    assert_non_null(strstr(before.message.text, "prompt: expected 1 to 255 tokens"));
+    assert_non_null(strstr(before.message.text, "got at least 25"));
+    assert_int_equal(metrics_count(session.metrics, METRICS_INVALID), 1);
+    token_list_deinit(&encoding.ids);
+
+    encoding = (struct generation_encoding){0};
+    asked.truncate_prompt_tokens = 9; /* the end counts: all of it is encoded */
+    generation_request_encode(&asked, limits, &encoding);
+    assert_int_equal(encoding.error, GENERATION_ERROR_NONE);
+    assert_int_equal(encoding.ids.count, 9);
+    token_list_deinit(&encoding.ids);
+    service_session_close(&session);
+}
+
 /* Whoever comes by another door is the same client. */
 static void clients(void **state) {
     (void)state;
@@ -517,18 +563,13 @@ static void calls_end_each_other(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(refuses),
-                                       cmocka_unit_test(clients),
-                                       cmocka_unit_test(ends_by_length),
-                                       cmocka_unit_test(ends_by_stop),
-                                       cmocka_unit_test(outputs),
-                                       cmocka_unit_test(times),
-                                       cmocka_unit_test(chats),
-                                       cmocka_unit_test(several_choices),
-                                       cmocka_unit_test(full_queue),
-                                       cmocka_unit_test(cancels),
-                                       cmocka_unit_test(pauses),
-                                       cmocka_unit_test(engine_ends),
-                                       cmocka_unit_test(calls_end_each_other)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses),         cmocka_unit_test(encoded_before),
+        cmocka_unit_test(clients),         cmocka_unit_test(ends_by_length),
+        cmocka_unit_test(ends_by_stop),    cmocka_unit_test(outputs),
+        cmocka_unit_test(times),           cmocka_unit_test(chats),
+        cmocka_unit_test(several_choices), cmocka_unit_test(full_queue),
+        cmocka_unit_test(cancels),         cmocka_unit_test(pauses),
+        cmocka_unit_test(engine_ends),     cmocka_unit_test(calls_end_each_other)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -333,6 +333,33 @@ static void text_that_is_not_utf8_is_refused_with_its_offset(void **state) {
     tokenizer_destroy(tokenizer);
 }
 
+/* With a limit, what comes is all, or a beginning that is longer than the limit and ends soon. */
+static void encoding_ends_early(void **state) {
+    (void)state;
+    static const char *const files[] = {DATA "minimind/tokenizer.json",
+                                        "launcher/demo-moe/tokenizer.json"};
+    static const char text[] = "It was a cold evening, <|im_end|> and the old man saw 7 cows.";
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        struct tokenizer *tokenizer = load(files[f]);
+        struct token_list all = {0};
+        assert_int_equal(tokenizer_encode(tokenizer, text, sizeof text - 1, 0, &all), STATUS_OK);
+        for (int64_t most = 0; most < all.count + 3; most++) {
+            struct token_list ids = {0};
+            assert_int_equal(
+                tokenizer_encode_at_most(tokenizer, text, sizeof text - 1, 0, most, &ids),
+                STATUS_OK);
+            if (most >= all.count)
+                assert_int_equal(ids.count, all.count);
+            else
+                assert_in_range(ids.count, most + 1, most + 8);
+            assert_memory_equal(ids.ids, all.ids, (size_t)ids.count * sizeof(int32_t));
+            token_list_deinit(&ids);
+        }
+        token_list_deinit(&all);
+        tokenizer_destroy(tokenizer);
+    }
+}
+
 /* Encodes, and decodes again; the text must come back if `comes_back`. */
 static int64_t encode_long(const struct tokenizer *tokenizer, const char *text, size_t length,
                            bool comes_back) {
@@ -489,6 +516,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(vectors_are_exact),
         cmocka_unit_test(a_wrong_vector_is_seen),
         cmocka_unit_test(text_that_is_not_utf8_is_refused_with_its_offset),
+        cmocka_unit_test(encoding_ends_early),
         cmocka_unit_test(a_megabyte_without_a_place_to_cut),
         cmocka_unit_test(a_megabyte_of_combining_marks),
         cmocka_unit_test(ids_without_a_token_give_nothing),
