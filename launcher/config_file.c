@@ -24,7 +24,7 @@ struct reading {
 static enum status refuse(const struct reading *reading, const char *expected, const char *got) {
     LOG_ERROR("%s:%zu: expected %s, got %s", reading->path, reading->event.start_mark.line + 1,
               expected, got);
-    return STATUS_BAD_CONFIG;
+    return STATUS_USAGE;
 }
 
 static const char *event_name(yaml_event_type_t type) {
@@ -58,7 +58,7 @@ static enum status next(struct reading *reading) {
     LOG_ERROR("%s:%zu: expected YAML, got: %s", reading->path,
               reading->parser.problem_mark.line + 1,
               reading->parser.problem != NULL ? reading->parser.problem : "something else");
-    return STATUS_BAD_CONFIG;
+    return STATUS_USAGE;
 }
 
 static enum status next_of(struct reading *reading, yaml_event_type_t type, const char *expected) {

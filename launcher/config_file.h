@@ -19,7 +19,7 @@ struct config_file {
     int32_t count, capacity;
 };
 
-/* Reads `path`. STATUS_IO (logged): cannot be read. STATUS_BAD_CONFIG (logged: path, line,
+/* Reads `path`. STATUS_IO (logged): cannot be read. STATUS_USAGE (logged: path, line,
  * expected, got): no YAML, nested, a key twice, a key without a value. STATUS_NO_MEMORY (logged).
  * Free with config_file_deinit, in any case. Local. */
 enum status config_file_read(const char *path, struct config_file *file);

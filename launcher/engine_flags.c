@@ -17,6 +17,7 @@ struct engine_flags engine_flags_default(void) {
                                  .cpu_isa = "auto",
                                  .log_level = "info",
                                  .log_format = "text",
+                                 .enable_expert_parallel = true,
                                  .moe_flow = "auto",
                                  .expert_placement = "contiguous",
                                  .comm_timeout_s = 10,
@@ -34,7 +35,7 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
         {OPTION_STRING, "load-format", &flags->load_format, "FORMAT",
          "auto, or dummy: random weights of this shape", 0, 0},
         {OPTION_INT, "max-model-len", &flags->max_model_len, "N",
-         "longest sequence, prompt and output", 2, INT32_MAX / 2},
+         "longest sequence, prompt and output; default: the model's", 2, INT32_MAX / 2},
         {.kind = OPTION_HEADING, .name = "Machine"},
         {OPTION_INT, "threads", &flags->threads, "N",
          "compute threads; default: a rank's share of the CPUs it may use", 1,
@@ -58,13 +59,13 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
     const struct option_entry ranks[ENGINE_FLAGS_RANK_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Ranks (started by mpirun or srun)"},
         {OPTION_INT, "tensor-parallel-size", &flags->tensor_parallel_size, "N",
-         "ranks that share the heads and the vocabulary of a request; default 1", 1,
+         "ranks that share the heads and the vocabulary of a request; default: 1", 1,
          TRANSPORT_RANKS_MAX},
         {OPTION_INT, "data-parallel-size", &flags->data_parallel_size, "N",
          "groups that hold requests; default: ranks / tensor-parallel size", 1,
          TRANSPORT_RANKS_MAX},
         {OPTION_FLAG, "enable-expert-parallel", &flags->enable_expert_parallel, NULL,
-         "the default: experts are spread over all ranks", 0, 0},
+         "experts are spread over all ranks: always, a name that people know", 0, 0},
         {OPTION_STRING, "moe-flow", &flags->moe_flow, "FLOW",
          "auto, a2a, a2a-dedup, allgather, hierarchical or deepspeed", 0, 0},
         {OPTION_STRING, "expert-placement", &flags->expert_placement, "RULE|FILE",
@@ -177,6 +178,10 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
     RETURN_IF_ERROR(
         choose("log-format", flags->log_format, log_formats, "text or json", &log_format));
     log_set_json(log_format == 1);
+    if (!flags->enable_expert_parallel) {
+        LOG_ERROR("--enable-expert-parallel: expected true, got false");
+        return STATUS_USAGE;
+    }
     *options = (struct engine_options){
         .threads = flags->threads > 0 ? flags->threads : 1, /* until ranks have joined */
         .positions = flags->max_model_len,

@@ -14,7 +14,7 @@ struct engine_flags {
     int32_t tensor_parallel_size, data_parallel_size, comm_timeout_s, expert_replicas;
     int32_t ranks_per_node;
     bool verify_ranks;
-    bool enable_expert_parallel; /* the default; accepted because people know the name */
+    bool enable_expert_parallel; /* true; accepted because people know the name */
     const char *moe_flow, *expert_placement;
 };
 

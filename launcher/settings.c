@@ -10,19 +10,13 @@
 #include "comm/collective.h"
 #include "kernels/base/log.h"
 #include "launcher/config.h"
+#include "launcher/settings_text.h"
 
 /* Most bytes of the values that ranks compare; what is beyond counts through the hash alone. */
 #define SHARED_BYTES 8192
 
 static const struct transport_scope settings_scope = {
     .step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
-
-static const char *const origin_names[] = {
-    [SETTINGS_DEFAULT] = "default",
-    [SETTINGS_FILE] = "file",
-    [SETTINGS_ENVIRONMENT] = "environment",
-    [SETTINGS_FLAG] = "flag",
-};
 
 int32_t settings_entries(struct settings *settings, struct option_entry *entries, int32_t count) {
     const struct option_entry own[SETTINGS_ENTRIES] = {
@@ -36,10 +30,6 @@ int32_t settings_entries(struct settings *settings, struct option_entry *entries
 }
 
 /* ---- names ---- */
-
-static bool is_own(const char *name) {
-    return strcmp(name, "config") == 0 || strcmp(name, "print-config") == 0;
-}
 
 /* The entry of a flag; -1: there is none. */
 static int32_t find(const struct option_command *command, const char *name) {
@@ -80,7 +70,7 @@ static const char *nearest(const struct option_command *command, const char *nam
     *distance_out = SIZE_MAX;
     for (int32_t i = 0; i < command->count; i++) {
         const struct option_entry *entry = &command->entries[i];
-        if (entry->kind == OPTION_HEADING || is_own(entry->name))
+        if (entry->kind == OPTION_HEADING || settings_text_is_own(entry->name))
             continue;
         size_t away = distance(name, entry->name);
         if (away < *distance_out) {
@@ -107,20 +97,20 @@ static enum status take_file(struct settings *settings) {
     RETURN_IF_ERROR(config_file_read(settings->path, &settings->file));
     for (int32_t i = 0; i < settings->file.count; i++) {
         const struct config_item *item = &settings->file.items[i];
-        int32_t entry = is_own(item->key) ? -1 : find(settings->command, item->key);
+        int32_t entry = settings_text_is_own(item->key) ? -1 : find(settings->command, item->key);
         if (entry < 0) {
             size_t away;
             LOG_ERROR("%s:%d: expected the name of a flag of %s, got '%s'; the nearest is '%s'",
                       settings->path, item->line, settings->command->name, item->key,
                       nearest(settings->command, item->key, &away));
-            return STATUS_BAD_CONFIG;
+            return STATUS_USAGE;
         }
         char where[FILENAME_MAX];
         snprintf(where, sizeof where, "%s:%d: %s", settings->path, item->line, item->key);
         bool is_list = settings->command->entries[entry].kind == OPTION_LIST;
         if (settings->origin[entry] == SETTINGS_FILE && !is_list) {
             LOG_ERROR("%s: expected one value, got a list", where);
-            return STATUS_BAD_CONFIG;
+            return STATUS_USAGE;
         }
         RETURN_IF_ERROR(set(settings, entry, item->value, SETTINGS_FILE, where));
     }
@@ -144,7 +134,7 @@ static enum status take_environment(struct settings *settings) {
     const struct option_command *command = settings->command;
     for (int32_t i = 0; i < command->count; i++) {
         const struct option_entry *entry = &command->entries[i];
-        if (entry->kind == OPTION_HEADING || is_own(entry->name))
+        if (entry->kind == OPTION_HEADING || settings_text_is_own(entry->name))
             continue;
         const char *text = config_environment(entry->name);
         if (text == NULL)
@@ -182,72 +172,16 @@ static enum status take_line(struct settings *settings, int argc, char **argv) {
 
 /* ---- what came of it ---- */
 
-static void write_text(FILE *out, const char *text) {
-    fputc('"', out);
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            fprintf(out, "\\x%02x", (unsigned)c);
-        else
-            fputc(c, out);
-    }
-    fputc('"', out);
-}
-
-static void write_list(FILE *out, const struct option_list *list) {
-    fputc('[', out);
-    for (int32_t i = 0; i < list->count; i++) {
-        fputs(i > 0 ? ", " : "", out);
-        write_text(out, list->values[i]);
-    }
-    fputc(']', out);
-}
-
-/* Whether there is a value to write. */
-static bool is_set(const struct option_entry *entry) {
-    if (entry->kind == OPTION_HEADING || is_own(entry->name))
-        return false;
-    return entry->kind != OPTION_STRING || *(const char *const *)entry->target != NULL;
-}
-
-/* Numbers come back as they were: 9 digits for an f32. */
-static void write_value(FILE *out, const struct option_entry *entry) {
-    switch (entry->kind) {
-    case OPTION_FLAG:
-        fputs(*(const bool *)entry->target ? "true" : "false", out);
-        break;
-    case OPTION_STRING:
-        write_text(out, *(const char *const *)entry->target);
-        break;
-    case OPTION_INT:
-        fprintf(out, "%d", *(const int32_t *)entry->target);
-        break;
-    case OPTION_UINT64:
-        fprintf(out, "%llu", (unsigned long long)*(const uint64_t *)entry->target);
-        break;
-    case OPTION_FLOAT:
-        fprintf(out, "%.9g", (double)*(const float *)entry->target);
-        break;
-    case OPTION_LIST:
-        write_list(out, entry->target);
-        break;
-    case OPTION_HEADING:
-        break;
-    }
-}
-
 static enum status write_effective(struct settings *settings) {
     size_t size;
     FILE *out = open_memstream(&settings->effective, &size);
     if (out != NULL) {
         for (int32_t i = 0; i < settings->command->count; i++) {
             const struct option_entry *entry = &settings->command->entries[i];
-            if (!is_set(entry))
+            if (!settings_text_is_set(entry))
                 continue;
             fprintf(out, "%s: ", entry->name);
-            write_value(out, entry);
+            settings_text_write(out, entry);
             fputc('\n', out);
         }
         if (fclose(out) == 0)
@@ -255,19 +189,6 @@ static enum status write_effective(struct settings *settings) {
     }
     LOG_ERROR("configuration: cannot take memory for its text");
     return STATUS_NO_MEMORY;
-}
-
-/* As a file that gives the same values: defaults are comments. */
-static void print(const struct settings *settings) {
-    for (int32_t i = 0; i < settings->command->count; i++) {
-        const struct option_entry *entry = &settings->command->entries[i];
-        if (!is_set(entry))
-            continue;
-        bool is_default = settings->origin[i] == SETTINGS_DEFAULT;
-        printf(is_default ? "# %s: " : "%s: ", entry->name);
-        write_value(stdout, entry);
-        printf(is_default ? "\n" : "  # %s\n", origin_names[settings->origin[i]]);
-    }
 }
 
 enum status settings_parse(const struct option_command *command, int argc, char **argv,
@@ -281,7 +202,7 @@ enum status settings_parse(const struct option_command *command, int argc, char 
     RETURN_IF_ERROR(take_environment(settings));
     RETURN_IF_ERROR(take_line(settings, argc, argv));
     if (settings->print) {
-        print(settings);
+        settings_text_print(settings);
         settings->answered = true;
     }
     return write_effective(settings);
@@ -307,12 +228,12 @@ void settings_announce(const struct settings *settings, bool always) {
     bool is_news = always;
     for (int32_t i = 0; i < settings->command->count; i++) {
         enum settings_origin origin = settings->origin[i];
-        if (origin == SETTINGS_DEFAULT || !is_set(&settings->command->entries[i]))
+        if (origin == SETTINGS_DEFAULT || !settings_text_is_set(&settings->command->entries[i]))
             continue;
         is_news = is_news || origin != SETTINGS_FLAG;
         fprintf(out, " %s=", settings->command->entries[i].name);
-        write_value(out, &settings->command->entries[i]);
-        fprintf(out, " (%s)", origin_names[origin]);
+        settings_text_write(out, &settings->command->entries[i]);
+        fprintf(out, " (%s)", settings_text_origin(origin));
     }
     if (fclose(out) == 0 && is_news)
         LOG_INFO("configuration:%s", size > 0 ? text : " all defaults");

@@ -30,8 +30,8 @@ struct settings {
 int32_t settings_entries(struct settings *settings, struct option_entry *entries, int32_t count);
 
 /* Fills the targets of the command's table. Operands are argv[settings->first_operand ..]. The
- * command and its table must live as long as the settings. STATUS_USAGE, STATUS_IO,
- * STATUS_BAD_CONFIG (logged: where, expected, got; an unknown name with the nearest known one).
+ * command and its table must live as long as the settings. STATUS_USAGE, STATUS_IO
+ * (logged: where, expected, got; an unknown name with the nearest known one).
  * Local. */
 enum status settings_parse(const struct option_command *command, int argc, char **argv,
                            struct settings *settings);
