@@ -68,6 +68,8 @@ struct transport {
     const int32_t *node_of;    /* [size]: which node a rank is on */
     const char (*host_of)[64]; /* [size] */
     struct traffic *traffic;   /* where sends are counted; NULL: not */
+    /* For other threads: 1 + a rank that this one has been waiting for, asleep; 0: for none. */
+    _Atomic int32_t waited_for;
 };
 
 /* How many nodes node_of tells apart; they are numbered from 0. Local. */

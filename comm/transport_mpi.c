@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <mpi.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -320,6 +321,16 @@ static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool 
     return STATUS_OK;
 }
 
+/* Tells other threads whom this one waits for. */
+static void tell_missing(struct transport_mpi *mpi, const struct wait *wait) {
+    int32_t missing = 0;
+    while (missing < request_count(wait) && !is_missing(mpi, wait, missing))
+        missing++;
+    if (missing < request_count(wait))
+        atomic_store_explicit(&mpi->transport.waited_for, 1 + peer_of(wait, missing),
+                              memory_order_relaxed);
+}
+
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = request_count(wait), events = 0;
     int64_t first = 0, looked = wait->start_ns, quiet_since = wait->start_ns;
@@ -336,7 +347,10 @@ static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
         }
         RETURN_IF_ERROR(check_deadline(mpi, wait, looked - wait->start_ns));
         slept = pause_between_polls(wait, looked - quiet_since);
+        if (slept)
+            tell_missing(mpi, wait);
     }
+    atomic_store_explicit(&mpi->transport.waited_for, 0, memory_order_relaxed);
     if (mpi->transport.traffic != NULL && first > 0 && !wait->idle) {
         mpi->transport.traffic->wait_ns += first - wait->start_ns;
         mpi->transport.traffic->transfer_ns += looked - first;

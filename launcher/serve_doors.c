@@ -25,6 +25,7 @@
 #define TICK_NS INT64_C(100000000)
 #define STATUS_NS INT64_C(10000000000)
 #define FLUSH_NS INT64_C(2000000000) /* what clients have to take their last messages */
+#define FORCE_NS INT64_C(1000000000) /* what a step has to end after a second signal */
 
 struct serve_doors {
     struct serve_doors_options options;
@@ -39,6 +40,7 @@ struct serve_doors {
     int64_t drain_ns;  /* when draining ends; 0: not draining */
     bool is_stopped;   /* the engine loop has been told to end */
     int64_t cpu_ns;    /* of this thread, as metrics were told last */
+    int64_t force_ns;  /* when the process ends, step or no step; 0: not asked for */
     int64_t flush_ns;  /* when the loop ends; 0: the engine loop runs */
     enum generation_state told_state;
     char address[300];
@@ -114,6 +116,21 @@ static void tell_cpu_time(struct serve_doors *doors) {
     doors->cpu_ns = used_ns;
 }
 
+/* Two signals, and the engine thread hangs: in a step, or waiting for a rank. Nothing else can be
+ * done about that, so the process ends here, and the launcher ends the other ranks. */
+static void check_force(const struct serve_doors *doors, int64_t now_ns) {
+    const struct transport *ranks = doors->options.ranks->transport;
+    char whom[128] = "";
+    if (doors->force_ns == 0 || now_ns < doors->force_ns ||
+        engine_loop_state(doors->options.loop) == ENGINE_LOOP_ENDED)
+        return;
+    int32_t peer = atomic_load_explicit(&ranks->waited_for, memory_order_relaxed) - 1;
+    if (peer >= 0)
+        snprintf(whom, sizeof whom, ", waiting for rank %d on %s", peer, ranks->host_of[peer]);
+    LOG_WARN("the step in progress does not end%s: ending without it", whom);
+    _exit(status_exit_code(STATUS_INTERRUPTED));
+}
+
 static void on_tick(void *context) {
     struct serve_doors *doors = context;
     int64_t now_ns = clock_now_ns();
@@ -122,6 +139,7 @@ static void on_tick(void *context) {
     tell_cpu_time(doors);
     tell_health(doors);
     check_drain(doors, now_ns);
+    check_force(doors, now_ns);
     check_end(doors, now_ns);
     if (now_ns >= doors->status_ns) {
         serve_status_tell(&doors->status_line, now_ns);
@@ -146,8 +164,9 @@ static void on_signal(void *context, uint32_t events) {
     while (read(doors->options.signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
         if (doors->drain_ns == 0) {
             begin_drain(doors);
-        } else {
+        } else if (doors->force_ns == 0) {
             LOG_WARN("a second signal: ending at once");
+            doors->force_ns = clock_now_ns() + FORCE_NS;
             stop(doors);
         }
     }

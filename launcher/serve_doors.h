@@ -35,8 +35,9 @@ const char *serve_doors_address(const struct serve_doors *doors);
 int32_t serve_doors_http_port(const struct serve_doors *doors);
 
 /* Starts the thread. On the first signal it drains and then stops the engine loop; on the second it
- * stops it at once. When the engine loop has ended, for whatever reason, it tells all clients and
- * ends. STATUS_NO_MEMORY (logged). Local. */
+ * stops it at once, and when it does not stop within a second, ends the process. When the engine
+ * loop has ended, for whatever reason, it tells all clients and ends. STATUS_NO_MEMORY (logged).
+ * Local. */
 enum status serve_doors_start(struct serve_doors *doors);
 
 /* Waits for the thread; after engine_loop_run. Bounded: clients have a moment to take what is for

@@ -212,6 +212,8 @@ static enum status serve(struct server *server, int64_t start_ns) {
     say_ready(server, start_ns);
     enum status status = engine_loop_run(server->loop);
     enum status doors = serve_doors_join(server->doors);
+    sigset_t set;
+    mask_signals(SIG_UNBLOCK, &set); /* nobody reads them now: a rank that hangs could hold us */
     if (status != STATUS_OK)
         return status;
     LOG_INFO("served %lld tokens in %lld steps; ending",
