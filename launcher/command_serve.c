@@ -5,7 +5,7 @@
 #include "launcher/commands.h"
 #include "launcher/serve_run.h"
 
-#define SERVE_ENTRIES 22
+#define SERVE_ENTRIES 23
 
 static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entries) {
     const struct option_entry own[SERVE_ENTRIES] = {
@@ -19,6 +19,8 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
         {OPTION_FLAG, "no-http", &flags->no_http, NULL, "no HTTP door", 0, 0},
         {OPTION_STRING, "admin-address", &flags->admin_address, "ADDRESS",
          "HOST:PORT or unix:PATH of a second door for operators; default: none", 0, 0},
+        {OPTION_STRING, "admin-api-key-file", &flags->admin_api_key_file, "FILE",
+         "operators' tokens at HOST:PORT; default: those of --api-key-file", 0, 0},
         {OPTION_STRING, "api-key-file", &flags->api_key_file, "FILE",
          "a bearer token a line: clients must send one of them", 0, 0},
         {OPTION_STRING, "ssl-certfile", &flags->ssl_certfile, "FILE",
@@ -58,12 +60,24 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
     return engine_flags_rank_entries(&flags->engine, entries, count);
 }
 
+/* Keys that no door would ask for are a mistake about who can come in. */
+static enum status check_admin(const struct serve_flags *flags) {
+    const char *address = flags->admin_address;
+    if (flags->admin_api_key_file == NULL || (address != NULL && strncmp(address, "unix:", 5) != 0))
+        return STATUS_OK;
+    LOG_ERROR("--admin-api-key-file: expected HOST:PORT in --admin-address, got %s",
+              address != NULL ? address : "nothing");
+    return STATUS_USAGE;
+}
+
 static enum status serve(const struct serve_flags *flags, int argc, char **argv) {
     int operand = flags->engine.settings.first_operand;
-    if (operand == argc)
-        return serve_run(flags);
-    LOG_ERROR("serve: expected no operand, got '%s'", argv[operand]);
-    return STATUS_USAGE;
+    if (operand < argc) {
+        LOG_ERROR("serve: expected no operand, got '%s'", argv[operand]);
+        return STATUS_USAGE;
+    }
+    RETURN_IF_ERROR(check_admin(flags));
+    return serve_run(flags);
 }
 
 enum status command_serve(int argc, char **argv) {

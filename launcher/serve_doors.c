@@ -222,6 +222,7 @@ static enum status open_doors(struct serve_doors *doors) {
                                     .address = doors->address,
                                     .admin_address = flags->admin_address,
                                     .api_key_file = flags->api_key_file,
+                                    .admin_api_key_file = flags->admin_api_key_file,
                                     .tls = {.certificate = flags->ssl_certfile,
                                             .key = flags->ssl_keyfile,
                                             .authorities = flags->ssl_ca_certs},

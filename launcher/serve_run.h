@@ -9,6 +9,7 @@ struct serve_flags {
     const char *host, *admin_address;
     int32_t port, http_port;
     bool no_http;
+    const char *admin_api_key_file;                                       /* NULL: api_key_file */
     const char *api_key_file, *ssl_certfile, *ssl_keyfile, *ssl_ca_certs; /* NULL: none */
     struct option_list served_model_names;
     const char *generation_config; /* "auto" or "none" */

@@ -2,6 +2,7 @@
 #include "runtime/rpc_doors.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/base/log.h"
 #include "proto/moebius_proto_descriptor_set.h"
@@ -13,28 +14,32 @@
 
 struct rpc_doors {
     struct rpc_tls *tls;
-    struct rpc_keys *keys;
-    struct rpc_health *health;
+    struct rpc_keys *keys, *admin_keys;
+    struct rpc_health *health, *admin_health;
     struct rpc_reflection *reflection;
     struct rpc_admin *admin;
     struct rpc_server *public_server, *admin_server; /* admin: NULL: none */
 };
 
-/* What every door has. */
+/* What every door has. A Unix socket is guarded by its file's mode: it needs no TLS and no keys. */
 static enum status make_server(struct rpc_doors *doors, const struct rpc_doors_options *options,
-                               const char *address, struct rpc_server **server) {
+                               const char *address, const struct rpc_keys *keys,
+                               struct rpc_health *health, struct rpc_server **server) {
+    bool is_unix = strncmp(address, "unix:", 5) == 0;
     struct rpc_server_options server_options;
     rpc_server_options_default(&server_options);
-    server_options.tls = doors->tls;
-    server_options.keys = doors->keys;
+    server_options.tls = is_unix ? NULL : doors->tls;
+    server_options.keys = is_unix ? NULL : keys;
     RETURN_IF_ERROR(rpc_server_create(options->loop, &server_options, server));
-    RETURN_IF_ERROR(rpc_health_register(doors->health, *server));
+    RETURN_IF_ERROR(rpc_health_register(health, *server));
     RETURN_IF_ERROR(rpc_reflection_register(doors->reflection, *server));
     return rpc_server_listen(*server, address);
 }
 
 static enum status open_public(struct rpc_doors *doors, const struct rpc_doors_options *options) {
-    RETURN_IF_ERROR(make_server(doors, options, options->address, &doors->public_server));
+    RETURN_IF_ERROR(rpc_health_create(&doors->health));
+    RETURN_IF_ERROR(make_server(doors, options, options->address, doors->keys, doors->health,
+                                &doors->public_server));
     return rpc_inference_register(options->service, doors->public_server);
 }
 
@@ -42,8 +47,14 @@ static enum status open_admin(struct rpc_doors *doors, const struct rpc_doors_op
     struct rpc_admin_options admin = options->admin;
     admin.loop = options->loop;
     admin.service = options->service;
+    if (options->admin_api_key_file != NULL)
+        RETURN_IF_ERROR(rpc_keys_load(options->admin_api_key_file, &doors->admin_keys));
+    const struct rpc_keys *keys = doors->admin_keys != NULL ? doors->admin_keys : doors->keys;
     RETURN_IF_ERROR(rpc_admin_create(&admin, &doors->admin));
-    RETURN_IF_ERROR(make_server(doors, options, options->admin_address, &doors->admin_server));
+    RETURN_IF_ERROR(rpc_health_create(&doors->admin_health));
+    RETURN_IF_ERROR(make_server(doors, options, options->admin_address, keys, doors->admin_health,
+                                &doors->admin_server));
+    RETURN_IF_ERROR(rpc_health_set(doors->admin_health, "moebius.v1.Admin", true));
     return rpc_admin_register(doors->admin, doors->admin_server);
 }
 
@@ -52,7 +63,6 @@ static enum status open_all(struct rpc_doors *doors, const struct rpc_doors_opti
         RETURN_IF_ERROR(rpc_tls_create_server(&options->tls, &doors->tls));
     if (options->api_key_file != NULL)
         RETURN_IF_ERROR(rpc_keys_load(options->api_key_file, &doors->keys));
-    RETURN_IF_ERROR(rpc_health_create(&doors->health));
     RETURN_IF_ERROR(rpc_reflection_create(moebius_proto_descriptor_set,
                                           moebius_proto_descriptor_set_size, &doors->reflection));
     RETURN_IF_ERROR(open_public(doors, options));
@@ -81,7 +91,9 @@ void rpc_doors_destroy(struct rpc_doors *doors) {
     rpc_server_destroy(doors->public_server);
     rpc_admin_destroy(doors->admin);
     rpc_reflection_destroy(doors->reflection);
+    rpc_health_destroy(doors->admin_health);
     rpc_health_destroy(doors->health);
+    rpc_keys_destroy(doors->admin_keys);
     rpc_keys_destroy(doors->keys);
     rpc_tls_destroy(doors->tls);
     free(doors);
@@ -91,11 +103,17 @@ const char *rpc_doors_address(const struct rpc_doors *doors) {
     return rpc_server_address(doors->public_server);
 }
 
-void rpc_doors_set_serving(struct rpc_doors *doors, bool is_serving) {
+static void tell(struct rpc_health *health, bool is_serving) {
     static const char *const services[] = {"", "moebius.v1.Inference"};
     for (size_t i = 0; i < sizeof services / sizeof services[0]; i++)
-        if (rpc_health_set(doors->health, services[i], is_serving) != STATUS_OK)
+        if (rpc_health_set(health, services[i], is_serving) != STATUS_OK)
             LOG_WARN("health: the state of '%s' could not be told", services[i]);
+}
+
+void rpc_doors_set_serving(struct rpc_doors *doors, bool is_serving) {
+    tell(doors->health, is_serving);
+    if (doors->admin_health != NULL)
+        tell(doors->admin_health, is_serving);
 }
 
 void rpc_doors_drain(struct rpc_doors *doors) {

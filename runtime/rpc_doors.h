@@ -17,8 +17,9 @@ struct rpc_doors_options {
     struct rpc_loop *loop;              /* kept */
     struct generation_service *service; /* kept */
     const char *address;                /* as rpc_server_listen takes it */
-    const char *admin_address;          /* NULL: no admin door */
+    const char *admin_address;          /* NULL: no admin door; "unix:...": no TLS, no token */
     const char *api_key_file;           /* NULL: no token asked for */
+    const char *admin_api_key_file;     /* of the admin door; NULL: the same */
     struct rpc_tls_files tls;           /* certificate NULL: cleartext */
     struct rpc_admin_options admin;     /* of the admin door; loop and service are filled in */
 };
@@ -32,7 +33,8 @@ void rpc_doors_destroy(struct rpc_doors *doors);
 /* The public address, with the port that was given. Local. */
 const char *rpc_doors_address(const struct rpc_doors *doors);
 
-/* What health says of the server and its services. Local. */
+/* What health says of the server and of inference, at all doors; of administration it says at its
+ * own door that it is serving, to the end. Local. */
 void rpc_doors_set_serving(struct rpc_doors *doors, bool is_serving);
 
 /* No new connections; those there are end with their calls. Local. */
