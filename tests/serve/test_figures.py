@@ -68,6 +68,7 @@ def check_nodes(ranks_per_node):
     size = ranks // ranks_per_node
     with serving("--ranks-per-node", str(ranks_per_node), ranks=ranks) as (server, channel):
         assert Answer(server.stream(fixed_request())).code == CODE.OK
+        figures(server)  # the ranks have been asked
         placement = ask(channel, "GetPlacement", admin.GetPlacementRequest(), admin.Placement)
         assert placement.nodes == size, placement.nodes
         by_rank = ask(channel, "GetTraffic", admin.GetTrafficRequest(), admin.GetTrafficResponse)
