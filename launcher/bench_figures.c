@@ -216,6 +216,10 @@ void bench_figures_print(FILE *out, const struct bench_figures *figures) {
     print_integer(out, "Successful requests:", figures->succeeded);
     print_integer(out, "Failed requests:", figures->requests - figures->succeeded);
     print_failures(out, figures);
+    if (figures->pace.max_concurrency > 0)
+        print_integer(out, "Maximum request concurrency:", figures->pace.max_concurrency);
+    if (isfinite(figures->pace.request_rate))
+        print_number(out, "Request rate configured (RPS):", figures->pace.request_rate);
     print_number(out, "Benchmark duration (s):", figures->duration_s);
     print_integer(out, "Total input tokens:", figures->prompt_tokens);
     print_integer(out, "Total cached input tokens:", figures->cached_tokens);
@@ -248,6 +252,20 @@ static void write_spread(struct json_writer *json, const char *name,
     json_writer_end_object(json);
 }
 
+/* As vLLM has them. */
+static void write_pace(struct json_writer *json, const struct bench_pace *pace) {
+    json_writer_integer(json, "num_prompts", pace->num_prompts);
+    if (isfinite(pace->request_rate))
+        json_writer_number(json, "request_rate", pace->request_rate);
+    else
+        json_writer_text(json, "request_rate", "inf");
+    json_writer_number(json, "burstiness", pace->burstiness);
+    if (pace->max_concurrency > 0)
+        json_writer_integer(json, "max_concurrency", pace->max_concurrency);
+    else
+        json_writer_null(json, "max_concurrency");
+}
+
 void bench_figures_write_json(FILE *out, const struct bench_figures *figures,
                               const char *const (*setup)[2], int32_t setup_count) {
     struct json_writer json = {.out = out};
@@ -255,6 +273,7 @@ void bench_figures_write_json(FILE *out, const struct bench_figures *figures,
     json_writer_begin_object(&json, NULL);
     for (int32_t i = 0; i < setup_count; i++)
         json_writer_text(&json, setup[i][0], setup[i][1]);
+    write_pace(&json, &figures->pace);
     json_writer_integer(&json, "requests", figures->requests);
     json_writer_integer(&json, "completed", figures->succeeded);
     json_writer_integer(&json, "failed", figures->requests - figures->succeeded);

@@ -34,7 +34,14 @@ struct bench_spread {
     int64_t count;
 };
 
+/* How requests came, for whoever reads the figures. */
+struct bench_pace {
+    int32_t num_prompts, max_concurrency; /* the latter 0: no bound */
+    double request_rate, burstiness;      /* INFINITY: all at once, or as a trace says */
+};
+
 struct bench_figures {
+    struct bench_pace pace;                 /* the caller's to fill in */
     int32_t requests, succeeded, good;      /* good: within all goals */
     int32_t lost;                           /* failed without a status of the server's */
     int32_t failed_by_code[RPC_CODE_COUNT]; /* the server's refusals */

@@ -200,14 +200,11 @@ static void describe(struct run *run) {
     else
         add_setup(run, "dataset", "random, %d tokens in, %d out", dataset->random_input_len,
                   dataset->random_output_len);
-    add_setup(run, "num_prompts", "%d", run->dataset.count);
     if (flags->trace)
-        add_setup(run, "request_rate", "the trace's times %g", (double)flags->speed);
+        add_setup(run, "arrivals", "the trace's, its clock %g times as fast", (double)flags->speed);
     else
-        add_setup(run, "request_rate", "%s, burstiness %g", flags->request_rate,
+        add_setup(run, "arrivals", "%s a second, burstiness %g", flags->request_rate,
                   (double)flags->burstiness);
-    add_setup(run, "max_concurrency", flags->max_concurrency > 0 ? "%d" : "none",
-              flags->max_concurrency);
     add_setup(run, "connections", "%d", flags->connections);
     add_setup(run, "sampling", "temperature %g, end tokens %s, seed %llu",
               (double)flags->temperature, flags->ignore_eos ? "ignored" : "end",
@@ -249,6 +246,10 @@ static enum status verdict(const struct run *run, const struct bench_figures *fi
 static enum status report(struct run *run, int32_t sent) {
     struct bench_figures figures;
     RETURN_IF_ERROR(bench_figures_of(run->outcomes, sent, &run->goals, &figures));
+    figures.pace = (struct bench_pace){.num_prompts = run->dataset.count,
+                                       .max_concurrency = run->flags->max_concurrency,
+                                       .request_rate = run->rate,
+                                       .burstiness = (double)run->flags->burstiness};
     describe(run);
     bench_figures_print(stdout, &figures);
     RETURN_IF_ERROR(write_file(run, run->flags->save_result, false, &figures));

@@ -65,9 +65,13 @@ def check_figures(address):
         assert 0 < spread["median"] <= spread["p90"] <= spread["p99"], (name, spread)
     assert result["ttft_ms"]["median"] <= result["e2el_ms"]["median"]
     assert "Successful requests:                     40 " in text
+    assert (result["num_prompts"], result["max_concurrency"], result["request_rate"]) == (40, 8, "inf")
+    assert re.search(r"^Maximum request concurrency: +8 *$", text, re.MULTILINE) and "Request rate" not in text
     # open loop: 20 requests at 40 a second take about half a second, and no less than the fastest draw
-    result, _ = bench(address, "--num-prompts", "20", "--random-input-len", "4", "--random-output-len", "1",
+    result, text = bench(address, "--num-prompts", "20", "--random-input-len", "4", "--random-output-len", "1",
                       "--request-rate", "40", "--burstiness", "100")
+    assert (result["max_concurrency"], result["request_rate"], result["burstiness"]) == (None, 40, 100)
+    assert re.search(r"^Request rate configured \(RPS\): +40\.00 *$", text, re.MULTILINE) and "Maximum" not in text
     assert result["completed"] == 20 and 0.3 < result["duration"] < 5, result["duration"]
 
 
