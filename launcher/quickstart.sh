@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 launcher/install_packages.sh gcc libc6-dev cmake ninja-build pkg-config \
     libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libnghttp2-dev libssl-dev libhwloc-dev openmpi-bin libopenmpi-dev \
-    libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+    libmicrohttpd-dev libgnutls28-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 echo "building: build/release/moebius"
 cmake --preset release -DMOEBIUS_TESTS=OFF >/dev/null
 cmake --build --preset release --target moebius

@@ -1,13 +1,12 @@
 /* One request on its way through the HTTP door. An exchange is suspended (not polled by the
  * library) while its route has nothing to say; a watch of our own notices meanwhile that the client
  * has gone. http_server.c hands them in; what the routes do stands in http_openai.c. */
-#define _GNU_SOURCE /* getnameinfo, EPOLLRDHUP */
+#define _GNU_SOURCE /* EPOLLRDHUP */
 
 #include "runtime/http_exchange.h"
 
-#include <arpa/inet.h>
 #include <microhttpd.h>
-#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,8 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
+#include "runtime/http_tls.h"
+#include "runtime/rpc_socket.h"
 #include "runtime/text_buffer.h"
 
 #define HEADERS_MAX 3
@@ -32,7 +33,7 @@ struct http_exchange {
     bool is_suspended; /* by us, in libmicrohttpd */
     bool was_full;
     void *data;
-    char peer[INET6_ADDRSTRLEN];
+    char peer[RPC_SOCKET_TEXT_SIZE];
     struct {
         char name[32], value[136];
     } headers[HEADERS_MAX];
@@ -110,12 +111,21 @@ static void watch_hangup(struct http_exchange *exchange) {
                            see_hangup, exchange); /* without it, idle_s and writing tell */
 }
 
+/* As the gRPC door names its clients. */
 static void find_peer(struct http_exchange *exchange) {
+    char name[128], peer[RPC_SOCKET_TEXT_SIZE];
+    if (http_tls_peer_name(exchange->connection, name, sizeof name)) {
+        snprintf(exchange->peer, sizeof exchange->peer, "cert:%s", name);
+        return;
+    }
+    struct sockaddr_storage address = {0};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info == NULL || getnameinfo(info->client_addr, sizeof(struct sockaddr_in6), exchange->peer,
-                                    sizeof exchange->peer, NULL, 0, NI_NUMERICHOST) != 0)
-        exchange->peer[0] = '\0';
+    if (info != NULL)
+        memcpy(&address, info->client_addr,
+               info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                        : sizeof(struct sockaddr_in));
+    rpc_socket_peer(&address, peer, exchange->peer);
 }
 
 struct http_exchange *http_exchange_create(struct http_door *door,

@@ -40,7 +40,8 @@ const char *http_exchange_header(const struct http_exchange *exchange, const cha
 /* The request's path, decoded. Valid during on_request. Local. */
 const char *http_exchange_path(const struct http_exchange *exchange);
 
-/* The client's address without its port. Valid as long as the exchange. Local. */
+/* Who asks, as at the gRPC door: "cert:NAME" of its certificate, or its address without the port,
+ * "ipv4:127.0.0.1". Valid as long as the exchange. Local. */
 const char *http_exchange_peer(const struct http_exchange *exchange);
 
 /* A header of the answer, before http_exchange_reply or http_exchange_begin: at most three, of at

@@ -15,10 +15,15 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "runtime/http_places.h"
+#include "runtime/http_tls.h"
 #include "runtime/rpc_loop.h"
 
 #define CONNECTION_MEMORY (32 * 1024) /* of a request's line and headers */
 #define PEM_BYTES_MAX (1 << 20)
+#define NS_PER_S INT64_C(1000000000)
+#define TURN_NS NS_PER_S /* without events */
+#define CLOSING_MAX 64   /* connections that we have shut down and the library has not closed yet */
 
 struct http_server {
     struct http_door door; /* first: a door is its server */
@@ -28,7 +33,9 @@ struct http_server {
     struct rpc_loop_watch watch;
     struct rpc_loop_timer timer;
     struct rpc_loop_task turn;
-    char *pem[3]; /* certificate, key, authorities */
+    struct http_places places;
+    int64_t sweep_ns; /* when the places are looked at next */
+    char *pem[3];     /* certificate, key, authorities */
 };
 
 struct http_server_options http_server_options_default(void) {
@@ -37,18 +44,30 @@ struct http_server_options http_server_options_default(void) {
                                         .body_bytes_max = 4 << 20,
                                         .all_bodies_bytes_max = 256 << 20,
                                         .queue_bytes_max = 256 << 10,
+                                        .silent_s = 10,
+                                        .request_s = 60,
                                         .idle_s = 120};
 }
 
 /* ---- when the library runs ---- */
 
+/* The library's word for when it wants its next turn is not enough: at its limit of connections, or
+ * of descriptors, it takes the listening socket out of epoll, and says that it waits for nothing
+ * once the last connection is closed. */
 static void take_turn(void *context) {
     struct http_server *server = context;
     MHD_run(server->daemon);
+    int64_t now_ns = clock_now_ns();
+    if (now_ns >= server->sweep_ns) {
+        http_places_sweep(&server->places, now_ns);
+        server->sweep_ns = now_ns + TURN_NS;
+    }
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    int64_t deadline = RPC_LOOP_NEVER;
-    if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES)
-        deadline = clock_now_ns() + (int64_t)wait_ms * 1000000;
+    int64_t deadline = server->sweep_ns;
+    if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES &&
+        wait_ms < (MHD_UNSIGNED_LONG_LONG)(TURN_NS / 1000000) &&
+        now_ns + (int64_t)wait_ms * 1000000 < deadline)
+        deadline = now_ns + (int64_t)wait_ms * 1000000;
     rpc_loop_timer_arm(server->door.loop, &server->timer, deadline, take_turn, server);
 }
 
@@ -62,22 +81,57 @@ static void want_turn(struct http_door *door) {
     rpc_loop_task_defer(door->loop, &server->turn, take_turn, server);
 }
 
+/* ---- connections and requests ---- */
+
+static enum MHD_Result admit(void *context, const struct sockaddr *address, socklen_t size) {
+    struct http_server *server = context;
+    (void)address, (void)size;
+    return http_places_admit(&server->places, clock_now_ns()) ? MHD_YES : MHD_NO;
+}
+
+static void see_connection(void *context, struct MHD_Connection *connection, void **place,
+                           enum MHD_ConnectionNotificationCode what) {
+    struct http_server *server = context;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        http_places_close(&server->places, *place);
+        *place = NULL;
+        return;
+    }
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    *place = http_places_open(&server->places, fd, clock_now_ns());
+    if (server->pem[2] != NULL && !http_tls_require(connection))
+        shutdown(fd, SHUT_RDWR);
+}
+
+static void move_place(struct http_server *server, struct MHD_Connection *connection,
+                       enum http_place_state state) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (info != NULL && info->socket_context != NULL)
+        http_places_move(&server->places, info->socket_context, state, clock_now_ns());
+}
+
 static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_bytes, void **data) {
     struct http_server *server = context;
     (void)version;
-    if (*data != NULL)
+    if (*data != NULL) {
+        if (*upload_bytes == 0)
+            move_place(server, connection, HTTP_PLACE_BUSY);
         return http_exchange_take(*data, url, method, upload, upload_bytes);
+    }
+    move_place(server, connection, HTTP_PLACE_READING);
     *data = http_exchange_create(&server->door, connection);
     return *data != NULL ? MHD_YES : MHD_NO;
 }
 
 static void forget(void *context, struct MHD_Connection *connection, void **data,
                    enum MHD_RequestTerminationCode why) {
-    (void)context, (void)connection, (void)why;
+    (void)why;
     http_exchange_destroy(*data);
     *data = NULL;
+    move_place(context, connection, HTTP_PLACE_KEPT);
 }
 
 /* ---- start and end ---- */
@@ -121,42 +175,56 @@ static enum status read_certificates(struct http_server *server) {
                                         : STATUS_OK;
 }
 
-static enum status start_daemon(struct http_server *server, const struct addrinfo *address) {
-    const struct http_server_options *options = &server->options;
-    struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    if (address->ai_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
-    if (server->pem[0] != NULL) {
-        flags |= MHD_USE_TLS;
-        tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, server->pem[0]};
-        tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, server->pem[1]};
-        if (server->pem[2] != NULL)
-            tls[2] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->pem[2]};
-    }
-    server->daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, answer, server, MHD_OPTION_EXTERNAL_LOGGER,
-                         log_library, NULL, MHD_OPTION_SOCK_ADDR, address->ai_addr,
-                         MHD_OPTION_NOTIFY_COMPLETED, forget, server, MHD_OPTION_CONNECTION_LIMIT,
-                         (unsigned)options->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-                         (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    if (server->daemon == NULL) {
-        LOG_ERROR("http: cannot listen on %s port %d%s", options->host, options->port,
-                  server->pem[0] != NULL ? " (or the PEM files make no sense)" : "");
-        return STATUS_IO;
-    }
+/* The library's options for TLS, behind each other in `tls` [5]. */
+static unsigned fill_tls(const struct http_server *server, struct MHD_OptionItem *tls) {
+    tls[0] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    if (server->pem[0] == NULL)
+        return 0;
+    static char priorities[] = HTTP_TLS_PRIORITIES;
+    tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, server->pem[0]};
+    tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, server->pem[1]};
+    tls[2] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
+    if (server->pem[2] != NULL)
+        tls[3] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->pem[2]};
+    return MHD_USE_TLS;
+}
+
+static enum status watch_daemon(struct http_server *server) {
     const union MHD_DaemonInfo *port =
         MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_BIND_PORT);
-    server->port = port != NULL ? port->port : options->port;
+    server->port = port != NULL ? port->port : server->options.port;
     const union MHD_DaemonInfo *epoll =
         MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (epoll == NULL) {
         LOG_ERROR("http: the library was built without epoll");
         return STATUS_IO;
     }
-    return rpc_loop_watch_add(server->door.loop, &server->watch, epoll->epoll_fd, EPOLLIN,
-                              see_sockets, server);
+    RETURN_IF_ERROR(rpc_loop_watch_add(server->door.loop, &server->watch, epoll->epoll_fd, EPOLLIN,
+                                       see_sockets, server));
+    want_turn(&server->door);
+    return STATUS_OK;
+}
+
+static enum status start_daemon(struct http_server *server, const struct addrinfo *address) {
+    const struct http_server_options *options = &server->options;
+    struct MHD_OptionItem tls[5] = {{MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    flags |= fill_tls(server, tls);
+    if (address->ai_family == AF_INET6)
+        flags |= MHD_USE_IPv6;
+    server->daemon = MHD_start_daemon(
+        flags, 0, admit, server, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+        MHD_OPTION_SOCK_ADDR, address->ai_addr, MHD_OPTION_NOTIFY_CONNECTION, see_connection,
+        server, MHD_OPTION_NOTIFY_COMPLETED, forget, server, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)options->connections_max + CLOSING_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (server->daemon == NULL) {
+        LOG_ERROR("http: cannot listen on %s port %d%s", options->host, options->port,
+                  server->pem[0] != NULL ? " (or the PEM files make no sense)" : "");
+        return STATUS_IO;
+    }
+    return watch_daemon(server);
 }
 
 static enum status listen_and_watch(struct http_server *server) {
@@ -189,6 +257,11 @@ enum status http_server_create(struct rpc_loop *loop, const struct http_server_o
                                       .all_bodies_bytes_max = options->all_bodies_bytes_max,
                                       .queue_bytes_max = options->queue_bytes_max,
                                       .want_turn = want_turn};
+    server->places =
+        (struct http_places){.taken_max = options->connections_max,
+                             .limit_ns = {[HTTP_PLACE_NEW] = options->silent_s * NS_PER_S,
+                                          [HTTP_PLACE_READING] = options->request_s * NS_PER_S,
+                                          [HTTP_PLACE_KEPT] = options->idle_s * NS_PER_S}};
     enum status status = read_certificates(server);
     if (status == STATUS_OK)
         status = listen_and_watch(server);

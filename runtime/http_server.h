@@ -3,7 +3,7 @@
  * to as tokens come. All functions belong to the loop's thread.
  *
  * A client can be slow, rude or gone: everything it can make the server hold is bounded by the
- * options, and a connection without progress ends after idle_s. */
+ * options, and every state in which the server waits for it has a time limit. */
 #ifndef MOEBIUS_RUNTIME_HTTP_SERVER_H
 #define MOEBIUS_RUNTIME_HTTP_SERVER_H
 
@@ -21,17 +21,19 @@ struct http_server_options {
     const char *host;              /* name or number */
     int32_t port;                  /* 0: any free one */
     const char *certificate, *key; /* PEM files; NULL: cleartext */
-    const char *authorities; /* PEM file: who may sign a client's certificate, which is asked for
-                                then; NULL: none asked for */
-    int32_t connections_max;
-    int64_t body_bytes_max;       /* of one request; larger: 413 */
+    const char *authorities; /* PEM file: who may sign a client's certificate, without which it is
+                                refused then, whatever it asks; NULL: none asked for */
+    int32_t connections_max; /* when all are taken, one that waits for a request gives way */
+    int64_t body_bytes_max;  /* of one request; larger: 413 */
     int64_t all_bodies_bytes_max; /* of all unfinished requests together; more: 503 */
     int64_t queue_bytes_max;      /* of a stream: above it http_exchange_is_full */
-    int32_t idle_s;               /* a connection on which nothing moves */
+    int32_t silent_s;             /* from accept to the end of the first request's headers */
+    int32_t request_s;            /* from there to the end of a request's body */
+    int32_t idle_s;               /* a connection on which nothing moves, or between two requests */
 };
 
 /* 127.0.0.1, any port, cleartext; 1024 connections, 4 MiB bodies and 256 MiB of them, 256 KiB
- * queues, 120 s. Local. */
+ * queues, 10 s silent, 60 s a request, 120 s idle. Local. */
 struct http_server_options http_server_options_default(void);
 
 /* Listens at once. `routes` are kept. STATUS_USAGE (logged): no such host; STATUS_IO (logged):

@@ -14,7 +14,7 @@ done
 
 launcher/install_packages.sh gcc libc6-dev cmake ninja-build pkg-config \
     libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libnghttp2-dev libssl-dev libhwloc-dev openmpi-bin libopenmpi-dev \
-    libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev python3-grpcio python3-protobuf \
+    libmicrohttpd-dev libgnutls28-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev python3-grpcio python3-protobuf \
     nghttp2-client curl openssl \
     clang clang-format clang-tidy libclang-rt-dev shellcheck git
 

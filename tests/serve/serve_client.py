@@ -60,15 +60,18 @@ class Server:
         """The exit code."""
         return self.process.wait(seconds)
 
-    def stream(self, request, timeout=300):
-        return self.channel.unary_stream("/moebius.v1.Inference/GenerateStream",
-                                         request_serializer=pb.GenerateRequest.SerializeToString,
-                                         response_deserializer=pb.GenerateChunk.FromString)(request, timeout=timeout)
+    def stream(self, request, timeout=300, channel=None):
+        method = (channel or self.channel).unary_stream("/moebius.v1.Inference/GenerateStream",
+                                                        request_serializer=pb.GenerateRequest.SerializeToString,
+                                                        response_deserializer=pb.GenerateChunk.FromString)
+        return method(request, timeout=timeout)
+
+    def http_port(self):
+        return int(re.search(r"HTTP at port (\d+)", self.ready[0])[1])
 
     def metric(self, name, labels=""):
         """The value of a gauge or counter, as Prometheus would see it; `labels`: those of its own, 'reason="full"'."""
-        port = re.search(r"HTTP at port (\d+)", self.ready[0])[1]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port()}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         return float(re.search(rf"^{name}\{{[^}}]*{labels}[^}}]*\}} (\S+)$", text, re.MULTILINE)[1])
 

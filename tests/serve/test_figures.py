@@ -34,7 +34,7 @@ def ask(channel, method, request, answer):
 
 def http(server, path, body=None):
     """Status and text."""
-    port = re.search(r"HTTP at port (\d+)", server.ready[0])[1]
+    port = server.http_port()
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:

@@ -19,7 +19,7 @@ class Door:
     """The HTTP door of a server; one connection a call unless it is given one."""
 
     def __init__(self, server, key=None):
-        self.port = int(re.search(r"HTTP at port (\d+)", server.ready[0])[1])
+        self.port = server.http_port()
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def connect(self):

@@ -33,7 +33,8 @@ BEGIN {
     allow("^(c(float|limits|math|stddef|stdint|stdio|stdlib|string)|algorithm|atomic|limits|type_traits|utility)$",
           "^(kernels|tests)/.*\\.cuh?$", ".cu files of kernels/")
     allow("^(nghttp2|openssl|protobuf-c)/", "^(runtime/rpc_|tests/)", "runtime/rpc_*")
-    allow("^microhttpd\\.h$", "^runtime/http_(exchange|server)\\.c$", "runtime/http_exchange.c, runtime/http_server.c")
+    allow("^microhttpd\\.h$", "^runtime/http_(exchange|server|tls)\\.c$", "runtime/http_exchange.c, http_server.c, http_tls.c")
+    allow("^gnutls/", "^runtime/http_tls\\.c$", "runtime/http_tls.c")
     allow("^(immintrin|x86intrin|cpuid|arm_neon|arm_sve|omp|cblas|asm/hwcap)", "^(kernels|tests)/", "kernels/")
     allow("^signal\\.h$", "^(launcher/|tests/|kernels/thread_pool\\.c$)", "launcher/, kernels/thread_pool.c")
     allow("^(getopt|termios|syslog|execinfo|spawn|pwd)\\.h$", "^(launcher|tests)/", "launcher/")
