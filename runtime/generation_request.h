@@ -64,6 +64,8 @@ struct generation_request {
     uint32_t given; /* sum of enum generation_given */
     struct sampling_params sampling;
     int32_t n;
+    int32_t together; /* choices that are to come with it, its n among them: without room for them
+                         there is none for it; 0: n */
     /* Ends. */
     int32_t max_tokens; /* 0: as many as fit */
     int32_t min_tokens;

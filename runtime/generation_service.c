@@ -155,6 +155,28 @@ static int32_t retry_after_ms(const struct generation_service *service) {
                                     : (int32_t)mean_ms;
 }
 
+/* An n that no server has room for is refused as such, later. */
+static enum generation_error check_room(const struct generation_service *service,
+                                        const struct generation_request *request,
+                                        struct generation_message *message) {
+    int32_t limit = service->options.limits.sequences;
+    int32_t wanted = request->n > request->together ? request->n : request->together;
+    if (request->n < 1 || request->n > limit || service->sequences_open <= limit - wanted)
+        return GENERATION_ERROR_NONE;
+    if (wanted > limit) /* nothing to wait for */
+        return generation_request_refuse(
+            message, GENERATION_ERROR_INVALID,
+            "prompt: expected at most %d choices of all prompts (--max-num-seqs and --max-queue), "
+            "got %d",
+            limit, wanted);
+    message->retry_after_ms = retry_after_ms(service);
+    return generation_request_refuse(
+        message, GENERATION_ERROR_FULL,
+        "queue: expected at most %d choices running and waiting (--max-num-seqs and "
+        "--max-queue), got %d more beside %d",
+        limit, wanted, service->sequences_open);
+}
+
 /* What is refused before the request is looked at. */
 static enum generation_error check_state(struct generation_service *service,
                                          const struct generation_request *request,
@@ -165,16 +187,9 @@ static enum generation_error check_state(struct generation_service *service,
     if (service->draining)
         return generation_request_refuse(message, GENERATION_ERROR_UNAVAILABLE,
                                          "the server is draining and takes no new requests");
-    int32_t limit = service->options.limits.sequences;
-    /* Room for more than there ever is cannot be waited for: that is refused as a wrong n. */
-    if (request->n >= 1 && request->n <= limit && service->sequences_open > limit - request->n) {
-        message->retry_after_ms = retry_after_ms(service);
-        return generation_request_refuse(
-            message, GENERATION_ERROR_FULL,
-            "queue: expected at most %d choices running and waiting (--max-num-seqs and "
-            "--max-queue), got %d more beside %d",
-            limit, request->n, service->sequences_open);
-    }
+    enum generation_error error = check_room(service, request, message);
+    if (error != GENERATION_ERROR_NONE)
+        return error;
     if (request->request_id != NULL && is_open_id(service, request->request_id))
         return generation_request_refuse(
             message, GENERATION_ERROR_INVALID,

@@ -331,6 +331,7 @@ static enum generation_error submit_prompts(struct completion *completion, struc
                                                .error = see_error,
                                                .context = call};
         http_body_choose(body, i);
+        body->request.together = i == 0 ? body->request.n * body->prompt_count : 0;
         if (i > 0)
             body->request.request_id = NULL;
         enum generation_error error = generation_service_submit(completion->service, &body->request,

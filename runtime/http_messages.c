@@ -17,7 +17,8 @@ static enum generation_error join_parts(const struct http_reader *reader, json_t
     enum status status = STATUS_OK;
     for (size_t i = 0; i < json_array_size(parts) && status == STATUS_OK; i++) {
         const json_t *part = json_array_get(parts, i), *text = json_object_get(part, "text");
-        if (!json_is_string(text)) {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        if (!json_is_string(text) || type == NULL || strcmp(type, "text") != 0) {
             text_buffer_deinit(&joined);
             return http_reader_refuse(reader, GENERATION_ERROR_UNSUPPORTED, "messages",
                                       "content as text, or parts of type text", "another part");

@@ -1,5 +1,7 @@
 """The fields of HTTP requests: every one is read, harmless, or refused by its name; nothing that a client counts on is
 overlooked."""
+import json
+
 from serve_client import Server
 from test_http import Door
 
@@ -93,12 +95,32 @@ def check_time_limit(door):
     assert door.complete(**long, time_limit_ms=0)["usage"]["completion_tokens"] == 1900
 
 
+def check_room():
+    """All prompts of a request find room or none; more than there ever is are not to be sent again."""
+    long = {"prompt": "It was", "max_tokens": 2000, "ignore_eos": True, "n": 3, "stream": True}
+    with Server("--max-num-seqs", "2", "--max-queue", "2") as server:
+        door = Door(server)
+        connection = door.connect()
+        connection.request("POST", PATHS["text"], json.dumps(long))
+        connection.getresponse().read(1)  # its three choices are open
+        status, headers, answer = ask(door, "text", prompt=["a", "b"], n=1)
+        assert status == 429 and headers["Retry-After"] and "got 2 more beside 3" in answer["error"]["message"], answer
+        status, _, answer = ask(door, "text", prompt=["a", "b", "c"], n=2)
+        assert status == 400 and answer["error"]["param"] == "prompt" and "at most 4 choices" in answer["error"]["message"]
+        status, _, answer = ask(door, "text", n=6)
+        assert status == 400 and answer["error"]["message"] == "n: expected 1 to 4, got 6", answer
+        connection.close()
+
+
 def main():
     with Server() as server:
         door = Door(server)
         for kind in PATHS:
             check_endpoint(door, kind)
         check_time_limit(door)
+        for part in ({"type": "image_url", "text": "x"}, {"text": "x"}):
+            check_refused(door, "chat", "messages", [{"role": "user", "content": [part]}], "messages")
+    check_room()
 
 
 if __name__ == "__main__":

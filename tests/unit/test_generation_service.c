@@ -402,6 +402,13 @@ static void full_queue(void **state) {
     assert_int_equal(service_session_submit(&session, &asked, last), GENERATION_ERROR_INVALID);
     assert_non_null(strstr(last->message.text, "n: expected 1 to "));
     asked.n = 1;
+    asked.together = 3;
+    assert_int_equal(service_session_submit(&session, &asked, last), GENERATION_ERROR_FULL);
+    assert_non_null(strstr(last->message.text, "got 3 more beside"));
+    asked.together = PLACES + WAITING + 1;
+    assert_int_equal(service_session_submit(&session, &asked, last), GENERATION_ERROR_INVALID);
+    assert_non_null(strstr(last->message.text, "choices of all prompts"));
+    asked.together = 0;
     for (int32_t i = 0; i < PLACES + WAITING; i++)
         generation_service_cancel(answers[i].call);
     assert_int_equal(generation_service_open(session.service), 0);
