@@ -225,6 +225,16 @@ static enum generation_error make_call(struct generation_service *service,
     return generation_request_status(message, status, said.text);
 }
 
+void generation_service_count_refusal(struct generation_service *service,
+                                      enum generation_error error) {
+    bool is_full = error == GENERATION_ERROR_FULL || error == GENERATION_ERROR_INTERNAL;
+    metrics_add(service->options.metrics,
+                is_full                                 ? METRICS_REJECTED
+                : error == GENERATION_ERROR_UNAVAILABLE ? METRICS_DRAINING
+                                                        : METRICS_INVALID,
+                1);
+}
+
 enum generation_error generation_service_submit(struct generation_service *service,
                                                 const struct generation_request *request,
                                                 const struct generation_listener *listener,
@@ -241,14 +251,8 @@ enum generation_error generation_service_submit(struct generation_service *servi
     if (error == GENERATION_ERROR_NONE)
         error = make_call(service, request, listener, &like, &call, message);
     token_list_deinit(&prompt);
-    if (error != GENERATION_ERROR_NONE) {
-        metrics_add(service->options.metrics,
-                    error == GENERATION_ERROR_FULL          ? METRICS_REJECTED
-                    : error == GENERATION_ERROR_UNAVAILABLE ? METRICS_DRAINING
-                                                            : METRICS_INVALID,
-                    1);
+    if (error != GENERATION_ERROR_NONE)
         return error;
-    }
     ASSERT(call != NULL);
     name_call(service, request->request_id, call);
     attach(service, call);

@@ -72,6 +72,10 @@ struct generation_listener {
     void *context;
 };
 
+/* Counts a request that a door refuses, whoever found the error: once, where it answers. */
+void generation_service_count_refusal(struct generation_service *service,
+                                      enum generation_error error);
+
 /* Checks, tokenizes, hands over. Any error is told here, not by the listener. */
 enum generation_error generation_service_submit(struct generation_service *service,
                                                 const struct generation_request *request,

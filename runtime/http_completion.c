@@ -350,15 +350,18 @@ void http_completion_begin(struct generation_service *service, struct http_excha
     struct generation_message message = {.text = "the server is out of memory"};
     struct completion *completion = create_completion(service, exchange, body);
     if (completion == NULL) {
+        generation_service_count_refusal(service, GENERATION_ERROR_INTERNAL);
         http_text_reply_error(exchange, GENERATION_ERROR_INTERNAL, &message);
         return;
     }
     http_exchange_set_data(exchange, completion);
     enum generation_error error = submit_prompts(completion, body, &message);
-    if (error != GENERATION_ERROR_NONE)
+    if (error != GENERATION_ERROR_NONE) {
+        generation_service_count_refusal(service, error);
         fail_completion(completion, error, &message);
-    else /* OpenAI's clients tell it when asked what went wrong */
+    } else { /* OpenAI's clients tell it when asked what went wrong */
         http_exchange_add_header(exchange, "x-request-id", completion->id);
+    }
 }
 
 void http_completion_forget(struct http_exchange *exchange) {

@@ -89,6 +89,7 @@ static void read_body(struct text_job *job) {
 static void begin_completion(struct reading *reading) {
     struct generation_request *request = &reading->body.request;
     if (reading->error != GENERATION_ERROR_NONE) {
+        generation_service_count_refusal(reading->service, reading->error);
         http_text_reply_error(reading->exchange, reading->error, &reading->message);
         return;
     }

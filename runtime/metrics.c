@@ -54,7 +54,7 @@ static const struct counter_name counter_names[] = {
     {METRICS_FINISHED_ABORT, "request_success_total", "finished_reason=\"abort\"", NULL},
     {METRICS_FINISHED_ERROR, "request_success_total", "finished_reason=\"error\"", NULL},
     {METRICS_REJECTED, "requests_rejected_total", "reason=\"full\"",
-     "Requests refused before they were taken."},
+     "Requests that a door refused, by reason; not those without a key."},
     {METRICS_DRAINING, "requests_rejected_total", "reason=\"draining\"", NULL},
     {METRICS_INVALID, "requests_rejected_total", "reason=\"invalid\"", NULL},
     {METRICS_ROUTED_PAIRS, "routed_pairs_total", NULL, "(token, expert) pairs, all ranks."},

@@ -254,6 +254,7 @@ static void begin(struct rpc_read_job *job) {
         job->error = submit(self, job);
     if (job->error == GENERATION_ERROR_NONE)
         return;
+    generation_service_count_refusal(job->service, job->error);
     rpc_generate_refuse(self->call, job->error, &job->message);
     open_call_free(self);
 }

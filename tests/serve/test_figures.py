@@ -1,6 +1,7 @@
 """The figures of /metrics and of the operators' door: that they count what their names say, agree with each other, and
 that README tells of each. Usage: as serve_client.py says."""
 import contextlib
+import json
 import re
 import tempfile
 import time
@@ -8,7 +9,7 @@ import urllib.error
 import urllib.request
 
 import grpc
-from serve_client import Answer, Server, make_request
+from serve_client import Answer, Server, make_request, pb
 from moebius.v1 import admin_pb2 as admin
 
 CODE = grpc.StatusCode
@@ -114,6 +115,36 @@ def check_choices():
         assert is_near(queue + inference, whole) and queue > decode / CHOICES, (queue, inference, whole)
 
 
+def check_refusals():
+    """Whoever is refused counts once, whichever door and part of the server refuses, and by what reason."""
+    with serving("--max-num-seqs", "1", "--max-queue", "1") as (server, channel):
+        invalid = 0
+        for body in (b"{", b'{"prompt": 1.5}', b'{"prompt": "a", "temperature": "hot"}', b'{"prompt": "a", "best_of": 7}',
+                     b'{"max_tokens": 3}', b'{"prompt": "a", "temperature": -1}', b'{"prompt": ["a", ""], "model": "none"}'):
+            assert http(server, "/v1/completions", body)[0] in (400, 404), body
+            invalid += 1
+        request = make_request()
+        request.sampling.temperature = -1
+        for request in (request, pb.GenerateRequest(), pb.GenerateRequest(text="a", n=1 << 31)):
+            assert Answer(server.stream(request)).code == CODE.INVALID_ARGUMENT
+            invalid += 1
+        held = server.stream(fixed_request(1500, n=2))
+        next(held)
+        assert http(server, "/v1/completions", json.dumps({"prompt": ["a", "b"]}).encode())[0] == 429
+        assert Answer(server.stream(make_request())).code == CODE.RESOURCE_EXHAUSTED
+        drain = channel.unary_stream("/moebius.v1.Admin/Drain", request_serializer=admin.DrainRequest.SerializeToString,
+                                     response_deserializer=admin.DrainProgress.FromString)
+        progress = drain(admin.DrainRequest(timeout_ms=1), timeout=60)
+        next(progress)
+        assert http(server, "/v1/completions", b'{"prompt": "a"}')[0] == 503
+        assert Answer(server.stream(make_request())).code == CODE.UNAVAILABLE
+        list(progress)
+        now = figures(server)
+        told = {reason: now[f'requests_rejected_total{{reason="{reason}"}}'] for reason in ("full", "draining", "invalid")}
+        assert told == {"full": 2, "draining": 2, "invalid": invalid}, told
+        assert ask(channel, "GetStats", admin.GetStatsRequest(), admin.GetStatsResponse).rejected == 4
+
+
 def check_prefix_cache():
     for arguments, looks in (((), True), (("--no-prefix-cache",), False)):
         with serving(*arguments) as (server, _):
@@ -172,6 +203,7 @@ def main():
     check_nodes(1)
     check_nodes(2)
     check_choices()
+    check_refusals()
     check_prefix_cache()
     check_experts()
     check_network_thread()

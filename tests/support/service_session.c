@@ -162,6 +162,8 @@ enum generation_error service_session_submit(struct service_session *session,
                                            .context = answer};
     answer->error = generation_service_submit(session->service, request, &listener, &answer->call,
                                               &answer->message);
+    if (answer->error != GENERATION_ERROR_NONE) /* as a door does */
+        generation_service_count_refusal(session->service, answer->error);
     return answer->error;
 }
 
