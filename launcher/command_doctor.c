@@ -6,19 +6,16 @@
 #include <string.h>
 
 #include "kernels/base/log.h"
-#include "kernels/thread_pool.h"
-#include "launcher/binding.h"
 #include "launcher/commands.h"
 #include "launcher/doctor_report.h"
+#include "launcher/engine_flags.h"
 #include "launcher/job.h"
-#include "launcher/options.h"
 
-#define DOCTOR_ENTRIES 6
+#define DOCTOR_ENTRIES 3
 
 struct doctor_flags {
-    const char *model, *log_level;
-    int32_t threads, comm_timeout_s;
-    bool json;
+    struct engine_flags engine;
+    bool json, skip_tokenizer_init;
 };
 
 static void speak(const struct doctor_report *report, bool as_json,
@@ -36,13 +33,13 @@ static void speak(const struct doctor_report *report, bool as_json,
 }
 
 /* What all ranks do; the coordinator speaks. *verdict is the worst of the problems found. */
-static enum status examine(const struct doctor_flags *flags, const struct rank_group *ranks,
+static enum status examine(const struct doctor_flags *flags, const struct engine_options *options,
                            struct doctor_facts *facts, struct doctor_links *links,
                            enum status *verdict) {
     struct doctor_facts mine;
+    const struct rank_group *ranks = options->ranks;
     struct doctor_report report = {.out = stdout, .ranks = ranks, .facts = facts};
-    doctor_facts_collect(ranks, flags->model, &mine);
-    RETURN_IF_ERROR(binding_settle(ranks, flags->threads, false, &mine.threads));
+    doctor_facts_collect(ranks, &flags->engine, options, flags->skip_tokenizer_init, &mine);
     RETURN_IF_ERROR(doctor_facts_gather(ranks, &mine, facts));
     if (ranks->rank == 0 && !flags->json) {
         doctor_report_facts(&report);
@@ -57,13 +54,14 @@ static enum status examine(const struct doctor_flags *flags, const struct rank_g
 static enum status doctor(const struct doctor_flags *flags) {
     struct rank_group ranks = {0};
     struct doctor_links links = {0};
-    struct job_options job = {.comm_timeout_ms = flags->comm_timeout_s * 1000};
-    enum status verdict = STATUS_OK, status = job_start(&job, &ranks);
+    struct engine_options options;
     struct doctor_facts *facts = NULL;
+    RETURN_IF_ERROR(engine_flags_values(&flags->engine, &options));
+    enum status verdict = STATUS_OK, status = engine_flags_join(&flags->engine, &options, &ranks);
     if (status == STATUS_OK) {
         facts = calloc((size_t)ranks.size, sizeof *facts);
         if (facts != NULL) {
-            status = examine(flags, &ranks, facts, &links, &verdict);
+            status = examine(flags, &options, facts, &links, &verdict);
         } else {
             LOG_ERROR("doctor: cannot take the facts of %d ranks", ranks.size);
             status = STATUS_NO_MEMORY;
@@ -75,50 +73,39 @@ static enum status doctor(const struct doctor_flags *flags) {
     return status != STATUS_OK ? status : verdict;
 }
 
-static enum status set_log_level(const char *name) {
-    enum log_level level;
-    if (log_level_parse(name, &level) == 0) {
-        log_setup(level, 0);
-        return STATUS_OK;
-    }
-    LOG_ERROR("--log-level: expected error, warn, info, debug or trace, got '%s'", name);
-    return STATUS_USAGE;
+static int32_t fill_entries(struct doctor_flags *flags, struct option_entry *entries) {
+    const struct option_entry own[DOCTOR_ENTRIES] = {
+        {.kind = OPTION_HEADING, .name = "Report"},
+        {OPTION_FLAG, "json", &flags->json, NULL, "one object: ranks, links, findings, verdict", 0,
+         0},
+        {OPTION_FLAG, "skip-tokenizer-init", &flags->skip_tokenizer_init, NULL,
+         "do not look at the tokenizer", 0, 0},
+    };
+    memcpy(entries, own, sizeof own);
+    int32_t count = engine_flags_entries(&flags->engine, entries, DOCTOR_ENTRIES);
+    return engine_flags_rank_entries(&flags->engine, entries, count);
 }
 
 enum status command_doctor(int argc, char **argv) {
-    struct doctor_flags flags = {.log_level = "info", .comm_timeout_s = 10};
-    const struct option_entry entries[DOCTOR_ENTRIES] = {
-        {.kind = OPTION_HEADING, .name = "Options"},
-        {OPTION_STRING, "model", &flags.model, "DIR",
-         "a Hugging Face folder to open on every rank; default: the demo model", 0, 0},
-        {OPTION_INT, "threads", &flags.threads, "N",
-         "compute threads that a rank would run; default: its share of the CPUs it may use", 1,
-         THREAD_POOL_THREADS_MAX},
-        {OPTION_INT, "comm-timeout", &flags.comm_timeout_s, "SECONDS",
-         "how long a rank waits for another; default 10", 1, 86400},
-        {OPTION_FLAG, "json", &flags.json, NULL, "one object: ranks, links, findings, verdict", 0,
-         0},
-        {OPTION_STRING, "log-level", &flags.log_level, "LEVEL", "error, warn, info, debug or trace",
-         0, 0},
-    };
+    struct doctor_flags flags = {.engine = engine_flags_default()};
+    flags.engine.judges_binding = true;
+    struct option_entry entries[DOCTOR_ENTRIES + ENGINE_FLAGS_ENTRIES + ENGINE_FLAGS_RANK_ENTRIES];
     struct option_command command = {
         .name = "doctor",
         .usage = "[options]",
         .summary = "Checks the machine, and under mpirun or srun all ranks and the links between "
-                   "them, and that the model\ncan be opened everywhere. The last line is the "
-                   "verdict; the exit code is that of the worst problem.",
+                   "them, and that the model\ncan be opened everywhere with the flags given. The "
+                   "last line is the verdict; the exit code is that of\nthe worst problem.",
         .entries = entries,
-        .count = DOCTOR_ENTRIES};
-    struct options_line line = {.only = NULL};
-    RETURN_IF_ERROR(options_parse(&command, argc, argv, &line));
-    if (line.help) {
-        options_help(&command);
-        return STATUS_OK;
+        .count = fill_entries(&flags, entries)};
+    struct settings *settings = &flags.engine.settings;
+    enum status status = settings_parse(&command, argc, argv, settings);
+    if (status == STATUS_OK && !settings->answered && settings->first_operand < argc) {
+        LOG_ERROR("doctor: expected flags only, got '%s'", argv[settings->first_operand]);
+        status = STATUS_USAGE;
     }
-    if (line.first_operand < argc) {
-        LOG_ERROR("doctor: expected flags only, got '%s'", argv[line.first_operand]);
-        return STATUS_USAGE;
-    }
-    RETURN_IF_ERROR(set_log_level(flags.log_level));
-    return doctor(&flags);
+    if (status == STATUS_OK && !settings->answered)
+        status = doctor(&flags);
+    settings_deinit(settings);
+    return status;
 }

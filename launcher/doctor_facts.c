@@ -3,18 +3,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "comm/collective.h"
 #include "kernels/base/build_id.h"
 #include "kernels/base/log.h"
 #include "kernels/cpu_features.h"
 #include "kernels/cuda_device.h"
-#include "kernels/thread_pool.h"
-#include "launcher/engine_flags.h"
 #include "launcher/model_folder.h"
-#include "runtime/checkpoint.h"
-#include "runtime/family.h"
 #include "runtime/memory_plan.h"
+#include "runtime/tokenizer.h"
 
 #ifdef __clang__
 static const char compiler[] = __VERSION__; /* names itself */
@@ -22,8 +20,8 @@ static const char compiler[] = __VERSION__; /* names itself */
 static const char compiler[] = "gcc " __VERSION__;
 #endif
 
-static void describe_kernels(char *text, size_t size) {
-    int used = snprintf(text, size, "%s (this CPU can run:", cpu_isa_name(cpu_isa_best()));
+static void describe_kernels(enum cpu_isa chosen, char *text, size_t size) {
+    int used = snprintf(text, size, "%s (this CPU can run:", cpu_isa_name(chosen));
     for (int isa = 0; isa < CPU_ISA_COUNT; isa++)
         if (cpu_isa_supported((enum cpu_isa)isa) && used > 0 && (size_t)used < size)
             used +=
@@ -32,26 +30,46 @@ static void describe_kernels(char *text, size_t size) {
         snprintf(text + used, size - (size_t)used, ")");
 }
 
-/* config.json and the headers of the checkpoint, as generate would read them. */
-static enum status open_model(const char *given, struct doctor_facts *facts) {
-    char folder[FLAGS_PATH_MAX], size[32];
-    const struct family *family;
-    static struct model_spec spec; /* large, and one is enough */
-    struct checkpoint *checkpoint;
-    RETURN_IF_ERROR(model_folder_resolve(given, folder, sizeof folder));
-    RETURN_IF_ERROR(family_parse(folder, &family, &spec));
-    RETURN_IF_ERROR(checkpoint_open(folder, &checkpoint));
-    facts->checkpoint_bytes = checkpoint_bytes(checkpoint);
-    int32_t shards = checkpoint_shards(checkpoint);
-    snprintf(facts->model, sizeof facts->model, "%s, %d layers, %d tensors in %d %s, %s",
-             family->model_type, spec.layers, checkpoint_count(checkpoint), shards,
-             shards == 1 ? "file" : "files",
-             memory_plan_format(facts->checkpoint_bytes, size, sizeof size));
-    checkpoint_close(checkpoint);
+/* The tokenizer as serve would load it; how it went, in a few words. */
+static const char *open_tokenizer(const char *folder, bool skips, struct doctor_facts *facts) {
+    char path[FLAGS_PATH_MAX + 32];
+    struct tokenizer *tokenizer;
+    if (skips)
+        return "tokenizer not looked at";
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    facts->lacks_tokenizer = access(path, F_OK) != 0;
+    if (facts->lacks_tokenizer)
+        return "no tokenizer";
+    facts->tokenizer_status = tokenizer_load(path, &tokenizer);
+    if (facts->tokenizer_status != STATUS_OK)
+        return "a tokenizer that cannot be read";
+    tokenizer_destroy(tokenizer);
+    return "a tokenizer";
+}
+
+/* The model as generate would open it. */
+static enum status open_model(const struct engine_flags *flags,
+                              const struct engine_options *options, bool skips_tokenizer,
+                              struct doctor_facts *facts) {
+    char folder[FLAGS_PATH_MAX], size[32], weights[96] = "random weights";
+    struct engine_examination found;
+    struct engine_options here = *options;
+    RETURN_IF_ERROR(model_folder_resolve(flags->model, folder, sizeof folder));
+    here.model_folder = folder;
+    RETURN_IF_ERROR(engine_examine(&here, &found));
+    facts->digest = found.digest;
+    if (found.files > 0)
+        snprintf(weights, sizeof weights, "%d tensors in %d %s, %s", found.tensors, found.files,
+                 found.files == 1 ? "file" : "files",
+                 memory_plan_format(found.checkpoint_bytes, size, sizeof size));
+    const char *tokenizer = open_tokenizer(folder, skips_tokenizer, facts);
+    snprintf(facts->model, sizeof facts->model, "%s, %d layers, %s, %s", found.model_type,
+             found.layers, weights, tokenizer);
     return STATUS_OK;
 }
 
-void doctor_facts_collect(const struct rank_group *ranks, const char *model,
+void doctor_facts_collect(const struct rank_group *ranks, const struct engine_flags *flags,
+                          const struct engine_options *options, bool skips_tokenizer,
                           struct doctor_facts *facts) {
     memset(facts, 0, sizeof *facts);
     char version[64];
@@ -64,14 +82,16 @@ void doctor_facts_collect(const struct rank_group *ranks, const char *model,
     snprintf(facts->mpi, sizeof facts->mpi, "%s, thread level %s, transport %s", version,
              thread_level, ranks->transport->ops->name);
     facts->topology_status = topology_load(&facts->topology);
-    describe_kernels(facts->kernels, sizeof facts->kernels);
+    facts->threads = options->threads;
+    facts->isa = (int32_t)options->isa;
+    describe_kernels(options->isa, facts->kernels, sizeof facts->kernels);
     facts->memory_bytes = memory_plan_available();
     char device[120];
     facts->cuda_count = cuda_device_count(device, sizeof device);
     if (facts->cuda_count > 0)
         cuda_device_describe(0, device, sizeof device);
     snprintf(facts->cuda, sizeof facts->cuda, "%s", device);
-    facts->model_status = open_model(model, facts);
+    facts->model_status = open_model(flags, options, skips_tokenizer, facts);
 }
 
 enum status doctor_facts_gather(const struct rank_group *ranks, const struct doctor_facts *mine,

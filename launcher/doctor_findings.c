@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/memory_plan.h"
+#include "kernels/cpu_features.h"
 
 struct judge {
     const struct rank_group *ranks;
@@ -40,64 +40,72 @@ static const char *host_of(const struct judge *judge, int32_t rank) {
     return judge->ranks->transport->host_of[rank];
 }
 
-static void check_likeness(struct judge *judge) {
-    int32_t other_mpi = 0, other_kernels = 0;
-    const struct doctor_facts *facts = judge->facts;
-    for (int32_t rank = judge->ranks->size - 1; rank > 0; rank--) {
-        if (strcmp(facts[rank].mpi, facts[0].mpi) != 0)
-            other_mpi = rank;
-        if (strcmp(facts[rank].kernels, facts[0].kernels) != 0)
-            other_kernels = rank;
-    }
-    if (other_mpi > 0)
+static void check_mpi(struct judge *judge) {
+    int32_t other = 0;
+    for (int32_t rank = judge->ranks->size - 1; rank > 0; rank--)
+        if (strcmp(judge->facts[rank].mpi, judge->facts[0].mpi) != 0)
+            other = rank;
+    if (other > 0)
         find(judge, STATUS_PEER, "the ranks do not use the same MPI library, first rank %d on %s",
-             other_mpi, host_of(judge, other_mpi));
-    if (other_kernels > 0)
-        find(judge, STATUS_PEER,
-             "the ranks' CPUs differ, and so would the bits, first rank %d on %s: give --cpu-isa "
-             "NAME with one that all can run",
-             other_kernels, host_of(judge, other_kernels));
+             other, host_of(judge, other));
+}
+
+/* The engine lowers all ranks to the least (start_agreement_facts). */
+static void check_kernels(struct judge *judge) {
+    int32_t least = 0, most = 0;
+    const struct doctor_facts *facts = judge->facts;
+    for (int32_t rank = 1; rank < judge->ranks->size; rank++) {
+        least = facts[rank].isa < facts[least].isa ? rank : least;
+        most = facts[rank].isa > facts[most].isa ? rank : most;
+    }
+    if (facts[least].isa < facts[most].isa)
+        find(judge, STATUS_OK, "all ranks will use %s, the best of rank %d on %s; others have %s",
+             cpu_isa_name((enum cpu_isa)facts[least].isa), least, host_of(judge, least),
+             cpu_isa_name((enum cpu_isa)facts[most].isa));
+}
+
+/* The ranks for which something is so. */
+struct rank_count {
+    int32_t count, first; /* first: 0 when there are none */
+    enum status worst;
+};
+
+static void count_rank(struct rank_count *ranks, int32_t rank, enum status status) {
+    ranks->first = ranks->count++ == 0 ? rank : ranks->first;
+    ranks->worst = status > ranks->worst ? status : ranks->worst;
 }
 
 static void check_model(struct judge *judge) {
-    int32_t failed = 0, first = -1, other = 0, size = judge->ranks->size;
-    enum status worst = STATUS_OK;
+    int32_t other = 0, size = judge->ranks->size;
+    struct rank_count failed = {0}, unread = {0}, missing = {0};
     for (int32_t rank = 0; rank < size; rank++) {
-        enum status status = judge->facts[rank].model_status;
-        if (strcmp(judge->facts[rank].model, judge->facts[0].model) != 0 && other == 0)
+        const struct doctor_facts *facts = &judge->facts[rank];
+        if (facts->model_status != STATUS_OK)
+            count_rank(&failed, rank, facts->model_status);
+        if (facts->tokenizer_status != STATUS_OK)
+            count_rank(&unread, rank, facts->tokenizer_status);
+        if (facts->lacks_tokenizer != 0)
+            count_rank(&missing, rank, STATUS_OK);
+        if (facts->digest != judge->facts[0].digest && other == 0)
             other = rank;
-        if (status == STATUS_OK)
-            continue;
-        first = failed++ == 0 ? rank : first;
-        worst = status > worst ? status : worst;
     }
-    if (failed > 0)
-        find(judge, worst, "%d of %d ranks cannot open the model, first rank %d on %s", failed,
-             size, first, host_of(judge, first));
+    if (failed.count > 0)
+        find(judge, failed.worst, "%d of %d ranks cannot open the model, first rank %d on %s",
+             failed.count, size, failed.first, host_of(judge, failed.first));
     else if (other > 0)
         find(
             judge, STATUS_PEER,
-            "the ranks do not see the same model, first rank %d on %s: give the same folder to all",
+            "the ranks do not have the same model: config.json or weights of rank %d on %s are not "
+            "those of rank 0: give the same folder to all",
             other, host_of(judge, other));
-}
-
-/* Memory is counted once a host. */
-static void check_memory(struct judge *judge) {
-    int32_t next_node = 0;
-    double available = 0;
-    for (int32_t rank = 0; rank < judge->ranks->size; rank++) {
-        if (judge->ranks->transport->node_of[rank] != next_node)
-            continue; /* nodes are numbered by their lowest rank */
-        next_node++;
-        available += (double)judge->facts[rank].memory_bytes;
-    }
-    char needed[32];
-    int64_t checkpoint = judge->facts[0].checkpoint_bytes;
-    if ((double)checkpoint > available)
-        find(judge, STATUS_NO_MEMORY,
-             "the checkpoint is %s, more than what all hosts together have available: take more "
-             "hosts",
-             memory_plan_format(checkpoint, needed, sizeof needed));
+    if (unread.count > 0)
+        find(judge, unread.worst, "%d of %d ranks cannot read tokenizer.json, first rank %d on %s",
+             unread.count, size, unread.first, host_of(judge, unread.first));
+    if (missing.count > 0)
+        find(judge, STATUS_OK,
+             "%d of %d ranks have no tokenizer.json, first rank %d on %s: serve needs "
+             "--skip-tokenizer-init then, and generate --token-ids",
+             missing.count, size, missing.first, host_of(judge, missing.first));
 }
 
 static void check_binding(struct judge *judge) {
@@ -136,9 +144,9 @@ static void check_links(struct judge *judge, const struct doctor_links *links) {
 void doctor_findings_judge(const struct rank_group *ranks, const struct doctor_facts *facts,
                            const struct doctor_links *links, struct doctor_findings *findings) {
     struct judge judge = {.ranks = ranks, .facts = facts, .findings = findings};
-    check_likeness(&judge);
+    check_mpi(&judge);
+    check_kernels(&judge);
     check_model(&judge);
-    check_memory(&judge);
     check_binding(&judge);
     check_links(&judge, links);
 }

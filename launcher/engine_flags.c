@@ -163,8 +163,7 @@ static enum status resolve_placement(const char *name, struct engine_options *op
     return STATUS_OK;
 }
 
-enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
-                                 char *folder) {
+enum status engine_flags_values(const struct engine_flags *flags, struct engine_options *options) {
     static const char *const formats[] = {"auto", "safetensors", "dummy", NULL};
     static const char *const log_formats[] = {"text", "json", NULL};
     enum log_level level;
@@ -193,12 +192,18 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
     RETURN_IF_ERROR(
         choose("load-format", flags->load_format, formats, "auto, safetensors or dummy", &format));
     options->dummy_weights = format == 2;
-    RETURN_IF_ERROR(model_folder_resolve(flags->model, folder, FLAGS_PATH_MAX));
-    options->model_folder = folder;
     RETURN_IF_ERROR(resolve_flow(flags->moe_flow, &options->flow));
     options->placement.replicas = flags->expert_replicas;
     options->verify_ranks = flags->verify_ranks;
     return resolve_placement(flags->expert_placement, options);
+}
+
+enum status engine_flags_resolve(const struct engine_flags *flags, struct engine_options *options,
+                                 char *folder) {
+    RETURN_IF_ERROR(engine_flags_values(flags, options));
+    RETURN_IF_ERROR(model_folder_resolve(flags->model, folder, FLAGS_PATH_MAX));
+    options->model_folder = folder;
+    return STATUS_OK;
 }
 
 enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
@@ -217,5 +222,5 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
     settings_announce(&flags->settings, flags->announces_all);
     RETURN_IF_ERROR(settings_agree(&flags->settings, ranks));
     options->ranks = ranks;
-    return binding_settle(ranks, flags->threads, true, &options->threads);
+    return binding_settle(ranks, flags->threads, !flags->judges_binding, &options->threads);
 }

@@ -8,7 +8,8 @@
 
 struct engine_flags {
     struct settings settings;
-    bool announces_all; /* the log begins with all values that are no defaults, flags too */
+    bool announces_all;  /* the log begins with all values that are no defaults, flags too */
+    bool judges_binding; /* the command speaks of bindings itself: no warning as ranks join */
     const char *model, *dtype, *load_format, *cpu_isa, *log_level, *log_format;
     int32_t threads, max_model_len, max_num_batched_tokens;
     int32_t tensor_parallel_size, data_parallel_size, comm_timeout_s, expert_replicas;
@@ -32,6 +33,10 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
 /* The same for the flags of commands that run on many ranks (ENGINE_FLAGS_RANK_ENTRIES). */
 int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entry *entries,
                                   int32_t count);
+
+/* The part of engine_flags_resolve that needs no model: options->model_folder stays NULL.
+ * STATUS_USAGE (logged). Local. */
+enum status engine_flags_values(const struct engine_flags *flags, struct engine_options *options);
 
 /* Turns the flags into engine options: names checked, the demo model filled in when none is given,
  * threads from the CPUs that this process may use. *folder (FLAGS_PATH_MAX bytes) holds the model's

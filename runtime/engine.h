@@ -51,6 +51,19 @@ struct engine_options {
 enum status engine_create(const struct engine_options *options, struct engine **engine);
 void engine_destroy(struct engine *engine); /* NULL allowed */
 
+/* What a start would find. */
+struct engine_examination {
+    const char *model_type;
+    int32_t layers, tensors, files; /* of the checkpoint; 0 with dummy weights */
+    int64_t checkpoint_bytes;
+    int64_t digest; /* the same on all ranks: model_digest.h */
+};
+
+/* All that engine_create checks before it reads the first weight, with the same lines and statuses,
+ * but for what ranks agree about: config, shape of the ranks, placement of experts, names and
+ * shapes in the checkpoint, memory plan. Takes nothing. Local. */
+enum status engine_examine(const struct engine_options *options, struct engine_examination *found);
+
 /* What every rank but the coordinator (rank 0) does after engine_create: executes plans until the
  * coordinator stops. STATUS_PEER (logged). Collective. */
 enum status engine_serve(struct engine *engine, const struct model_observer *observer);

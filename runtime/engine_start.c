@@ -310,18 +310,20 @@ static enum status load(struct engine *engine, const struct engine_options *opti
     return status;
 }
 
-enum status engine_start(struct engine *engine, const struct engine_options *options) {
-    enum cpu_isa isa = options->isa;
+/* What config.json and the options say of this rank's part. */
+static enum status plan_ranks(struct engine *engine, const struct engine_options *options) {
     engine->alone = (struct rank_group){.size = 1, .tp_size = 1, .dp_size = 1, .node_size = 1};
     engine->ranks = options->ranks != NULL ? options->ranks : &engine->alone;
-    enum status status = family_parse(options->model_folder, &engine->family, &engine->spec);
-    if (status == STATUS_OK)
-        status = choose_positions(engine, options);
-    if (status == STATUS_OK)
-        status = tensor_shard_check(&engine->spec, engine->ranks->tp_size, engine->ranks->size);
     join_tensor_group(engine, options);
-    if (status == STATUS_OK)
-        status = place_experts(engine, options);
+    RETURN_IF_ERROR(family_parse(options->model_folder, &engine->family, &engine->spec));
+    RETURN_IF_ERROR(choose_positions(engine, options));
+    RETURN_IF_ERROR(tensor_shard_check(&engine->spec, engine->ranks->tp_size, engine->ranks->size));
+    return place_experts(engine, options);
+}
+
+enum status engine_start(struct engine *engine, const struct engine_options *options) {
+    enum cpu_isa isa = options->isa;
+    enum status status = plan_ranks(engine, options);
     struct start_facts facts = facts_of(engine, options, status);
     RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
     status = kernels_init(&engine->kernels, isa, options->threads);
@@ -329,6 +331,36 @@ enum status engine_start(struct engine *engine, const struct engine_options *opt
     if (engine->placement == NULL)
         return STATUS_OK;
     return expert_exchange_measure_links(&engine->model.workspace.moe.exchange);
+}
+
+enum status engine_examine(const struct engine_options *options, struct engine_examination *found) {
+    struct checkpoint *checkpoint = NULL;
+    struct engine *engine = calloc(1, sizeof *engine);
+    *found = (struct engine_examination){0};
+    if (engine == NULL) {
+        LOG_ERROR("engine: out of memory");
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = plan_ranks(engine, options);
+    if (status == STATUS_OK)
+        status = kernels_init(&engine->kernels, options->isa, 1);
+    if (status == STATUS_OK)
+        status = prepare_model(engine, options, &checkpoint);
+    if (status == STATUS_OK)
+        status = model_digest_take(options->model_folder, checkpoint, &found->digest);
+    if (status == STATUS_OK) {
+        found->model_type = engine->family->model_type;
+        found->layers = engine->spec.layers;
+    }
+    if (status == STATUS_OK && checkpoint != NULL) {
+        found->tensors = checkpoint_count(checkpoint);
+        found->files = checkpoint_shards(checkpoint);
+        found->checkpoint_bytes = checkpoint_bytes(checkpoint);
+    }
+    checkpoint_close(checkpoint);
+    engine_start_undo(engine);
+    free(engine);
+    return status;
 }
 
 void engine_start_undo(struct engine *engine) {

@@ -43,6 +43,19 @@ static struct collective_group world_of(const struct rank_group *ranks, int32_t 
                                      .self = ranks->rank};
 }
 
+/* Silence here would leave a slow job unexplained. */
+static void tell_isa(const struct rank_group *ranks, const struct start_facts *all) {
+    int32_t least = 0, most = 0;
+    for (int32_t rank = 1; rank < ranks->size; rank++) {
+        least = all[rank].isa < all[least].isa ? rank : least;
+        most = all[rank].isa > all[most].isa ? rank : most;
+    }
+    if (ranks->rank == 0 && all[least].isa < all[most].isa)
+        LOG_INFO("kernels: all ranks use %s, the best of rank %d on %s; rank %d on %s could use %s",
+                 cpu_isa_name((enum cpu_isa)all[least].isa), least, ranks->host_of[least], most,
+                 ranks->host_of[most], cpu_isa_name((enum cpu_isa)all[most].isa));
+}
+
 static enum status compare(const struct rank_group *ranks, const struct start_facts *all,
                            enum cpu_isa *isa) {
     for (int32_t rank = 0; rank < ranks->size; rank++)
@@ -78,6 +91,8 @@ enum status start_agreement_facts(const struct rank_group *ranks, const struct s
     enum status worst,
         shared = collective_share(&world, &start_scope, facts, sizeof *facts, (char *)(void *)all);
     enum status status = shared == STATUS_OK ? compare(ranks, all, isa) : shared;
+    if (status == STATUS_OK)
+        tell_isa(ranks, all);
     free(all);
     if (shared == STATUS_OK && status != STATUS_OK) /* rank 0 speaks before anybody ends the job */
         RETURN_IF_ERROR(collective_agree(&world, &start_scope, status, &worst));

@@ -78,6 +78,7 @@ static const struct flag_value flag_values[] = {
     {"--tensor-parallel-size", "1", NULL},
     {"--data-parallel-size", "1", NULL},
     {"--enable-expert-parallel", NULL, NULL},
+    {"--skip-tokenizer-init", NULL, NULL},
     {"--moe-flow", "a2a", NULL},
     {"--expert-placement", "random:7", NULL},
     {"--expert-replicas", "0", NULL},

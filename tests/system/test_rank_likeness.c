@@ -1,6 +1,7 @@
 /* Ranks that are not alike, by their build, their flags or their model, end at once: with a
  * distinct exit code and in one line that names rank, host, expected and got. Ranks of a copy of
- * the program are alike. Usage: test_rank_likeness MPIRUN MOEBIUS FOLDER */
+ * the program are alike, and so are those that lack an instruction set. Usage: test_rank_likeness
+ * MPIRUN MOEBIUS FOLDER */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <stdio.h>
@@ -193,6 +194,22 @@ static void check_models(const struct program *scratch, char **argv) {
     check_model(scratch, argv, change_config, NULL);
 }
 
+/* An instruction set that only one rank lacks is no difference: all take it, and rank 0 says so. */
+static void check_isa(char **argv) {
+    struct mixed_job job = {"generate", "--token-ids=1", argv[2], "--cpu-isa=baseline", NULL};
+    struct program_run run;
+    run_mixed(argv, &job, &run);
+    EXPECT(run.exit_code == 0 && strstr(run.err, " 0 info start_agreement.c") != NULL &&
+               strstr(run.err, "kernels: all ranks use baseline, the best of rank 2 on ") != NULL,
+           "one rank with baseline: exit code %d: %s", run.exit_code, run.err);
+    program_run_deinit(&run);
+    job.more = NULL; /* control */
+    run_mixed(argv, &job, &run);
+    EXPECT(run.exit_code == 0 && strstr(run.err, "kernels: all ranks") == NULL,
+           "ranks alike: exit code %d: %s", run.exit_code, run.err);
+    program_run_deinit(&run);
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: test_rank_likeness MPIRUN MOEBIUS FOLDER\n");
@@ -204,6 +221,7 @@ int main(int argc, char **argv) {
     struct mixed_job flags = {"generate", "--token-ids=1", argv[2], "--moe-flow=a2a", NULL};
     check_refused(argv, &flags, "moe-flow: expected \"auto\" as on rank 0, got \"a2a\"");
     check_models(&scratch, argv);
+    check_isa(argv);
     program_deinit(&scratch);
     return expect_failures == 0 ? 0 : 1;
 }
