@@ -202,7 +202,7 @@ def check_refusals(server):
     status, _, said = door.call("POST", "/v1/completions", huge)
     assert status == 400 and "prompt: expected at most" in said["error"]["message"], said
     status, _, said = door.call("POST", "/v1/completions", b'{"prompt": "' + b"x" * 9000)
-    assert status == 400 and said["error"]["message"].startswith("body: expected a JSON object"), said
+    assert status == 400 and said["error"]["message"].startswith("the body: expected a JSON object"), said
     call = raw_call(server.channel, "Tokenize")
     assert outcome(call.future(b"\x0a\xff\xff\x03" + b"x" * 9000))[0] == CODE.INVALID_ARGUMENT
     assert outcome(call.future(pb.GenerateRequest(text="").SerializeToString() + b"\x0a\xa0\x46" + b"\xff" * 9000,
