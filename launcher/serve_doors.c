@@ -19,7 +19,6 @@
 #include "launcher/serve_status.h"
 #include "runtime/http_openai.h"
 #include "runtime/rpc_doors.h"
-#include "runtime/rpc_keys.h"
 #include "runtime/rpc_loop.h"
 
 #define TICK_NS INT64_C(100000000)
@@ -32,7 +31,6 @@ struct serve_doors {
     struct rpc_loop *loop;
     struct rpc_doors *rpc;
     struct http_openai *http; /* NULL: no HTTP door */
-    struct rpc_keys *keys;    /* of the HTTP door; NULL: none asked for */
     struct rpc_loop_watch news, signals;
     struct rpc_loop_timer tick;
     struct serve_status status_line;
@@ -186,16 +184,13 @@ static void end_server(void *context) {
 static enum status open_http(struct serve_doors *doors) {
     const struct serve_flags *flags = doors->options.flags;
     struct http_server_options server = http_server_options_default();
-    server.host = flags->host;
-    server.port = flags->http_port;
+    server.bound = &doors->options.entry->http;
     server.certificate = flags->ssl_certfile;
     server.key = flags->ssl_keyfile;
     server.authorities = flags->ssl_ca_certs;
-    if (flags->api_key_file != NULL)
-        RETURN_IF_ERROR(rpc_keys_load(flags->api_key_file, &doors->keys));
     struct http_openai_options options = {.service = doors->options.service,
                                           .metrics = doors->options.metrics,
-                                          .keys = doors->keys,
+                                          .keys = doors->options.entry->keys,
                                           .version = MOEBIUS_VERSION};
     return http_openai_create(doors->loop, &server, &options, &doors->http);
 }
@@ -213,19 +208,14 @@ static void tell_address(struct serve_doors *doors) {
 }
 
 static enum status open_doors(struct serve_doors *doors) {
-    const struct serve_flags *flags = doors->options.flags;
-    bool is_ipv6 = strchr(flags->host, ':') != NULL;
-    snprintf(doors->address, sizeof doors->address, is_ipv6 ? "[%s]:%d" : "%s:%d", flags->host,
-             flags->port);
+    struct serve_entry *entry = doors->options.entry;
     struct rpc_doors_options rpc = {.loop = doors->loop,
                                     .service = doors->options.service,
-                                    .address = doors->address,
-                                    .admin_address = flags->admin_address,
-                                    .api_key_file = flags->api_key_file,
-                                    .admin_api_key_file = flags->admin_api_key_file,
-                                    .tls = {.certificate = flags->ssl_certfile,
-                                            .key = flags->ssl_keyfile,
-                                            .authorities = flags->ssl_ca_certs},
+                                    .bound = &entry->grpc,
+                                    .admin_bound = &entry->admin,
+                                    .keys = entry->keys,
+                                    .admin_keys = entry->admin_keys,
+                                    .tls = entry->tls,
                                     .admin = {.ranks = doors->options.ranks,
                                               .placement = doors->options.placement,
                                               .accounts = doors->options.accounts,
@@ -236,7 +226,7 @@ static enum status open_doors(struct serve_doors *doors) {
                                               .context = doors}};
     RETURN_IF_ERROR(rpc_doors_create(&rpc, &doors->rpc));
     tell_address(doors);
-    return flags->no_http ? STATUS_OK : open_http(doors);
+    return entry->http.is_bound ? open_http(doors) : STATUS_OK;
 }
 
 static enum status watch_all(struct serve_doors *doors) {
@@ -312,7 +302,6 @@ void serve_doors_destroy(struct serve_doors *doors) {
     if (doors == NULL)
         return;
     http_openai_destroy(doors->http);
-    rpc_keys_destroy(doors->keys);
     rpc_doors_destroy(doors->rpc);
     rpc_loop_destroy(doors->loop);
     free(doors);

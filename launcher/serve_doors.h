@@ -3,6 +3,7 @@
 #ifndef MOEBIUS_LAUNCHER_SERVE_DOORS_H
 #define MOEBIUS_LAUNCHER_SERVE_DOORS_H
 
+#include "launcher/serve_entry.h"
 #include "launcher/serve_run.h"
 #include "runtime/engine_loop.h"
 #include "runtime/generation_service.h"
@@ -12,6 +13,7 @@ struct serve_doors;
 
 struct serve_doors_options {
     const struct serve_flags *flags;
+    struct serve_entry *entry; /* its sockets are taken over */
     struct engine_loop *loop;
     struct metrics *metrics;
     struct generation_service *service;
@@ -22,8 +24,7 @@ struct serve_doors_options {
     int signal_fd;    /* SIGINT and SIGTERM, blocked in all threads */
 };
 
-/* Opens everything that can fail: keys, certificates, ports. STATUS_IO, STATUS_USAGE,
- * STATUS_BAD_CONFIG, STATUS_NO_MEMORY (logged). Local. */
+/* Listens. STATUS_IO, STATUS_NO_MEMORY (logged). Local. */
 enum status serve_doors_create(const struct serve_doors_options *options,
                                struct serve_doors **doors);
 

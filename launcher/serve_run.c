@@ -13,6 +13,7 @@
 #include "kernels/base/log.h"
 #include "launcher/job.h"
 #include "launcher/serve_doors.h"
+#include "launcher/serve_entry.h"
 #include "launcher/serve_memory.h"
 #include "runtime/memory_plan.h"
 
@@ -35,6 +36,7 @@ struct server {
     struct engine_loop *loop;
     struct generation_service *service;
     struct serve_doors *doors;
+    struct serve_entry entry;
     int signal_fd;
     const char *names[OPTION_LIST_MAX];
     int32_t name_count;
@@ -129,6 +131,8 @@ static enum status start_engine(struct server *server) {
     enum status joined = engine_flags_join(&flags->engine, options, &server->ranks);
     mask_signals(SIG_UNBLOCK, &set);
     RETURN_IF_ERROR(joined);
+    if (server->ranks.rank == 0)
+        RETURN_IF_ERROR(serve_entry_take(flags, &server->entry));
     options->requests = flags->max_num_seqs;
     options->waiting = flags->max_queue;
     options->no_prefix_cache = flags->no_prefix_cache;
@@ -175,6 +179,7 @@ static enum status make_service(struct server *server, int64_t start_ns) {
         .step_overdue_ns = flags->step_timeout_s * INT64_C(1000000000)};
     RETURN_IF_ERROR(generation_service_create(&service, &server->service));
     struct serve_doors_options doors = {.flags = flags,
+                                        .entry = &server->entry,
                                         .loop = server->loop,
                                         .metrics = server->metrics,
                                         .service = server->service,
@@ -245,6 +250,7 @@ enum status serve_run(const struct serve_flags *flags) {
     if (server.ranks.transport != NULL)
         server.ranks.transport->traffic = NULL;
     serve_doors_destroy(server.doors);
+    serve_entry_give(&server.entry);
     generation_service_destroy(server.service);
     engine_loop_destroy(server.loop);
     metrics_destroy(server.metrics);

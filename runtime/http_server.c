@@ -1,11 +1,8 @@
 /* The HTTP door: libmicrohttpd parses and writes, the rpc_loop tells it when. Requests go on in
  * http_exchange.c. */
-#define _GNU_SOURCE /* getaddrinfo */
-
 #include "runtime/http_server.h"
 
 #include <microhttpd.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +15,7 @@
 #include "runtime/http_places.h"
 #include "runtime/http_tls.h"
 #include "runtime/rpc_loop.h"
+#include "runtime/rpc_socket.h"
 
 #define CONNECTION_MEMORY (32 * 1024) /* of a request's line and headers */
 #define PEM_BYTES_MAX (1 << 20)
@@ -39,8 +37,7 @@ struct http_server {
 };
 
 struct http_server_options http_server_options_default(void) {
-    return (struct http_server_options){.host = "127.0.0.1",
-                                        .connections_max = 1024,
+    return (struct http_server_options){.connections_max = 1024,
                                         .body_bytes_max = 4 << 20,
                                         .all_bodies_bytes_max = 256 << 20,
                                         .queue_bytes_max = 256 << 10,
@@ -190,9 +187,6 @@ static unsigned fill_tls(const struct http_server *server, struct MHD_OptionItem
 }
 
 static enum status watch_daemon(struct http_server *server) {
-    const union MHD_DaemonInfo *port =
-        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_BIND_PORT);
-    server->port = port != NULL ? port->port : server->options.port;
     const union MHD_DaemonInfo *epoll =
         MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (epoll == NULL) {
@@ -205,40 +199,29 @@ static enum status watch_daemon(struct http_server *server) {
     return STATUS_OK;
 }
 
-static enum status start_daemon(struct http_server *server, const struct addrinfo *address) {
+/* The socket is the library's from here on. */
+static enum status start_daemon(struct http_server *server) {
     const struct http_server_options *options = &server->options;
     struct MHD_OptionItem tls[5] = {{MHD_OPTION_END, 0, NULL}};
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     flags |= fill_tls(server, tls);
-    if (address->ai_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
+    struct rpc_socket_bound *bound = server->options.bound;
+    RETURN_IF_ERROR(rpc_socket_listen(bound));
     server->daemon = MHD_start_daemon(
         flags, 0, admit, server, answer, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-        MHD_OPTION_SOCK_ADDR, address->ai_addr, MHD_OPTION_NOTIFY_CONNECTION, see_connection,
-        server, MHD_OPTION_NOTIFY_COMPLETED, forget, server, MHD_OPTION_CONNECTION_LIMIT,
+        MHD_OPTION_LISTEN_SOCKET, bound->fd, MHD_OPTION_NOTIFY_CONNECTION, see_connection, server,
+        MHD_OPTION_NOTIFY_COMPLETED, forget, server, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)options->connections_max + CLOSING_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (server->daemon == NULL) {
-        LOG_ERROR("http: cannot listen on %s port %d%s", options->host, options->port,
-                  server->pem[0] != NULL ? " (or the PEM files make no sense)" : "");
+        LOG_ERROR("http: the library cannot serve %s%s", bound->address,
+                  server->pem[0] != NULL ? " (or the PEM files make no sense to it)" : "");
         return STATUS_IO;
     }
+    bound->is_bound = false;
+    server->port = (int32_t)strtol(strrchr(bound->address, ':') + 1, NULL, 10);
     return watch_daemon(server);
-}
-
-static enum status listen_and_watch(struct http_server *server) {
-    char port[16];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *address;
-    snprintf(port, sizeof port, "%d", server->options.port);
-    int error = getaddrinfo(server->options.host, port, &hints, &address);
-    if (error != 0) {
-        LOG_ERROR("http: host %s: %s", server->options.host, gai_strerror(error));
-        return STATUS_USAGE;
-    }
-    enum status status = start_daemon(server, address);
-    freeaddrinfo(address);
-    return status;
 }
 
 enum status http_server_create(struct rpc_loop *loop, const struct http_server_options *options,
@@ -264,7 +247,7 @@ enum status http_server_create(struct rpc_loop *loop, const struct http_server_o
                                           [HTTP_PLACE_KEPT] = options->idle_s * NS_PER_S}};
     enum status status = read_certificates(server);
     if (status == STATUS_OK)
-        status = listen_and_watch(server);
+        status = start_daemon(server);
     if (status != STATUS_OK) {
         http_server_destroy(server);
         return status;

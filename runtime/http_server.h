@@ -15,12 +15,12 @@
 #include "runtime/http_exchange.h"
 
 struct rpc_loop;
+struct rpc_socket_bound;
 struct http_server;
 
 struct http_server_options {
-    const char *host;              /* name or number */
-    int32_t port;                  /* 0: any free one */
-    const char *certificate, *key; /* PEM files; NULL: cleartext */
+    struct rpc_socket_bound *bound; /* where it listens; taken over */
+    const char *certificate, *key;  /* PEM files; NULL: cleartext */
     const char *authorities; /* PEM file: who may sign a client's certificate, without which it is
                                 refused then, whatever it asks; NULL: none asked for */
     int32_t connections_max; /* when all are taken, one that waits for a request gives way */
@@ -32,12 +32,12 @@ struct http_server_options {
     int32_t idle_s;               /* a connection on which nothing moves, or between two requests */
 };
 
-/* 127.0.0.1, any port, cleartext; 1024 connections, 4 MiB bodies and 256 MiB of them, 256 KiB
+/* Cleartext, no socket yet; 1024 connections, 4 MiB bodies and 256 MiB of them, 256 KiB
  * queues, 10 s silent, 60 s a request, 120 s idle. Local. */
 struct http_server_options http_server_options_default(void);
 
-/* Listens at once. `routes` are kept. STATUS_USAGE (logged): no such host; STATUS_IO (logged):
- * cannot listen, a PEM file that cannot be read; STATUS_NO_MEMORY (logged). Local. */
+/* Listens at once. `routes` are kept. STATUS_IO (logged): cannot listen, a PEM file that
+ * cannot be read; STATUS_NO_MEMORY (logged). Local. */
 enum status http_server_create(struct rpc_loop *loop, const struct http_server_options *options,
                                const struct http_route *routes, int32_t route_count,
                                struct http_server **server);

@@ -8,13 +8,10 @@
 #include "proto/moebius_proto_descriptor_set.h"
 #include "runtime/rpc_health.h"
 #include "runtime/rpc_inference.h"
-#include "runtime/rpc_keys.h"
 #include "runtime/rpc_reflection.h"
 #include "runtime/rpc_server.h"
 
 struct rpc_doors {
-    struct rpc_tls *tls;
-    struct rpc_keys *keys, *admin_keys;
     struct rpc_health *health, *admin_health;
     struct rpc_reflection *reflection;
     struct rpc_admin *admin;
@@ -23,22 +20,22 @@ struct rpc_doors {
 
 /* What every door has. A Unix socket is guarded by its file's mode: it needs no TLS and no keys. */
 static enum status make_server(struct rpc_doors *doors, const struct rpc_doors_options *options,
-                               const char *address, const struct rpc_keys *keys,
+                               struct rpc_socket_bound *bound, const struct rpc_keys *keys,
                                struct rpc_health *health, struct rpc_server **server) {
-    bool is_unix = strncmp(address, "unix:", 5) == 0;
+    bool is_unix = strncmp(bound->address, "unix:", 5) == 0;
     struct rpc_server_options server_options;
     rpc_server_options_default(&server_options);
-    server_options.tls = is_unix ? NULL : doors->tls;
+    server_options.tls = is_unix ? NULL : options->tls;
     server_options.keys = is_unix ? NULL : keys;
     RETURN_IF_ERROR(rpc_server_create(options->loop, &server_options, server));
     RETURN_IF_ERROR(rpc_health_register(health, *server));
     RETURN_IF_ERROR(rpc_reflection_register(doors->reflection, *server));
-    return rpc_server_listen(*server, address);
+    return rpc_server_listen_bound(*server, bound);
 }
 
 static enum status open_public(struct rpc_doors *doors, const struct rpc_doors_options *options) {
     RETURN_IF_ERROR(rpc_health_create(&doors->health));
-    RETURN_IF_ERROR(make_server(doors, options, options->address, doors->keys, doors->health,
+    RETURN_IF_ERROR(make_server(doors, options, options->bound, options->keys, doors->health,
                                 &doors->public_server));
     return rpc_inference_register(options->service, doors->public_server);
 }
@@ -47,26 +44,20 @@ static enum status open_admin(struct rpc_doors *doors, const struct rpc_doors_op
     struct rpc_admin_options admin = options->admin;
     admin.loop = options->loop;
     admin.service = options->service;
-    if (options->admin_api_key_file != NULL)
-        RETURN_IF_ERROR(rpc_keys_load(options->admin_api_key_file, &doors->admin_keys));
-    const struct rpc_keys *keys = doors->admin_keys != NULL ? doors->admin_keys : doors->keys;
+    const struct rpc_keys *keys = options->admin_keys != NULL ? options->admin_keys : options->keys;
     RETURN_IF_ERROR(rpc_admin_create(&admin, &doors->admin));
     RETURN_IF_ERROR(rpc_health_create(&doors->admin_health));
-    RETURN_IF_ERROR(make_server(doors, options, options->admin_address, keys, doors->admin_health,
+    RETURN_IF_ERROR(make_server(doors, options, options->admin_bound, keys, doors->admin_health,
                                 &doors->admin_server));
     RETURN_IF_ERROR(rpc_health_set(doors->admin_health, "moebius.v1.Admin", true));
     return rpc_admin_register(doors->admin, doors->admin_server);
 }
 
 static enum status open_all(struct rpc_doors *doors, const struct rpc_doors_options *options) {
-    if (options->tls.certificate != NULL)
-        RETURN_IF_ERROR(rpc_tls_create_server(&options->tls, &doors->tls));
-    if (options->api_key_file != NULL)
-        RETURN_IF_ERROR(rpc_keys_load(options->api_key_file, &doors->keys));
     RETURN_IF_ERROR(rpc_reflection_create(moebius_proto_descriptor_set,
                                           moebius_proto_descriptor_set_size, &doors->reflection));
     RETURN_IF_ERROR(open_public(doors, options));
-    return options->admin_address != NULL ? open_admin(doors, options) : STATUS_OK;
+    return options->admin_bound->is_bound ? open_admin(doors, options) : STATUS_OK;
 }
 
 enum status rpc_doors_create(const struct rpc_doors_options *options, struct rpc_doors **out) {
@@ -93,9 +84,6 @@ void rpc_doors_destroy(struct rpc_doors *doors) {
     rpc_reflection_destroy(doors->reflection);
     rpc_health_destroy(doors->admin_health);
     rpc_health_destroy(doors->health);
-    rpc_keys_destroy(doors->admin_keys);
-    rpc_keys_destroy(doors->keys);
-    rpc_tls_destroy(doors->tls);
     free(doors);
 }
 

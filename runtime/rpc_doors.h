@@ -8,20 +8,22 @@
 
 #include "runtime/generation_service.h"
 #include "runtime/rpc_admin.h"
+#include "runtime/rpc_keys.h"
 #include "runtime/rpc_loop.h"
+#include "runtime/rpc_socket.h"
 #include "runtime/rpc_tls.h"
 
 struct rpc_doors;
 
 struct rpc_doors_options {
-    struct rpc_loop *loop;              /* kept */
-    struct generation_service *service; /* kept */
-    const char *address;                /* as rpc_server_listen takes it */
-    const char *admin_address;          /* NULL: no admin door; "unix:...": no TLS, no token */
-    const char *api_key_file;           /* NULL: no token asked for */
-    const char *admin_api_key_file;     /* of the admin door; NULL: the same */
-    struct rpc_tls_files tls;           /* certificate NULL: cleartext */
-    struct rpc_admin_options admin;     /* of the admin door; loop and service are filled in */
+    struct rpc_loop *loop;                /* kept */
+    struct generation_service *service;   /* kept */
+    struct rpc_socket_bound *bound;       /* taken over, as the next */
+    struct rpc_socket_bound *admin_bound; /* "unix:...": no TLS, no token; none: no admin door */
+    const struct rpc_keys *keys;          /* NULL: no token asked for; kept, as the next two */
+    const struct rpc_keys *admin_keys;    /* of the admin door; NULL: the same */
+    const struct rpc_tls *tls;            /* NULL: cleartext */
+    struct rpc_admin_options admin;       /* of the admin door; loop and service are filled in */
 };
 
 /* Listens. STATUS_USAGE, STATUS_IO, STATUS_BAD_CONFIG, STATUS_NO_MEMORY (logged). Local. */

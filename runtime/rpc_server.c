@@ -24,8 +24,7 @@
 struct listener {
     struct rpc_server *server;
     struct rpc_loop_watch watch;
-    int fd;
-    char address[RPC_SOCKET_TEXT_SIZE];
+    struct rpc_socket_bound bound;
 };
 
 struct rpc_server {
@@ -72,9 +71,7 @@ static void close_listeners(struct rpc_server *server) {
     for (int32_t i = 0; i < server->listener_count; i++) {
         struct listener *listener = &server->listeners[i];
         rpc_loop_watch_remove(server->door.loop, &listener->watch);
-        close(listener->fd);
-        if (strncmp(listener->address, "unix:", 5) == 0)
-            unlink(listener->address + 5);
+        rpc_socket_unbind(&listener->bound);
     }
     server->listener_count = 0;
 }
@@ -117,8 +114,8 @@ static void accept_some(void *context, uint32_t events) {
     for (int i = 0; i < ACCEPTS_MAX; i++) {
         struct sockaddr_storage from = {.ss_family = AF_UNIX};
         socklen_t size = sizeof(from);
-        int fd =
-            accept4(listener->fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listener->bound.fd, (struct sockaddr *)&from, &size,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             welcome(listener->server, fd, &from);
             continue;
@@ -131,25 +128,39 @@ static void accept_some(void *context, uint32_t events) {
     }
 }
 
-enum status rpc_server_listen(struct rpc_server *server, const char *address) {
+static enum status begin_to_listen(struct rpc_server *server, struct listener *listener) {
+    RETURN_IF_ERROR(rpc_socket_listen(&listener->bound));
+    return rpc_loop_watch_add(server->door.loop, &listener->watch, listener->bound.fd, EPOLLIN,
+                              accept_some, listener);
+}
+
+enum status rpc_server_listen_bound(struct rpc_server *server, struct rpc_socket_bound *bound) {
     if (server->listener_count == LISTENERS_MAX) {
-        LOG_ERROR("cannot listen on %s: expected at most %d addresses", address, LISTENERS_MAX);
+        LOG_ERROR("cannot listen on %s: expected at most %d addresses", bound->address,
+                  LISTENERS_MAX);
+        rpc_socket_unbind(bound);
         return STATUS_USAGE;
     }
     struct listener *listener = &server->listeners[server->listener_count];
-    *listener = (struct listener){.server = server};
-    RETURN_IF_ERROR(rpc_socket_listen(address, &listener->fd, listener->address));
-    enum status status = rpc_loop_watch_add(server->door.loop, &listener->watch, listener->fd,
-                                            EPOLLIN, accept_some, listener);
+    *listener = (struct listener){.server = server, .bound = *bound};
+    bound->is_bound = false;
+    enum status status = begin_to_listen(server, listener);
     if (status != STATUS_OK)
-        close(listener->fd);
+        rpc_socket_unbind(&listener->bound);
     else
         server->listener_count++;
     return status;
 }
 
+enum status rpc_server_listen(struct rpc_server *server, const char *address) {
+    struct rpc_socket_bound bound = {.is_bound = false};
+    RETURN_IF_ERROR(rpc_socket_bind(address, &bound));
+    return rpc_server_listen_bound(server, &bound);
+}
+
 const char *rpc_server_address(const struct rpc_server *server) {
-    return server->listener_count > 0 ? server->listeners[server->listener_count - 1].address : "";
+    return server->listener_count > 0 ? server->listeners[server->listener_count - 1].bound.address
+                                      : "";
 }
 
 /* ---- methods ---- */

@@ -17,6 +17,7 @@
 struct rpc_keys;
 struct rpc_loop;
 struct rpc_server;
+struct rpc_socket_bound;
 struct rpc_tls;
 
 struct rpc_server_options {
@@ -63,6 +64,10 @@ enum status rpc_server_register(struct rpc_server *server, const struct rpc_meth
 
 /* The i-th registered method, NULL behind the last: for reflection. Local. */
 const struct rpc_method *rpc_server_method(const struct rpc_server *server, size_t index);
+
+/* Listens on what is bound already; `bound` is taken over, whatever is returned. STATUS_USAGE
+ * (logged): more than 8; STATUS_IO (logged): somebody else does. Local. */
+enum status rpc_server_listen_bound(struct rpc_server *server, struct rpc_socket_bound *bound);
 
 /* Listens on "HOST:PORT" (a name or a number; "[::1]:50051"; port 0: any free one) or "unix:PATH".
  * May be called several times. STATUS_USAGE (logged): not such an address; STATUS_IO (logged):

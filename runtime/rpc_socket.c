@@ -104,14 +104,12 @@ static int bind_unix(int fd, const struct sockaddr_storage *at, socklen_t size) 
     return chmod(name.sun_path, S_IRUSR | S_IWUSR);
 }
 
-static int bind_and_listen(int fd, const struct sockaddr_storage *at, socklen_t size) {
+static int bind_any(int fd, const struct sockaddr_storage *at, socklen_t size) {
     if (at->ss_family == AF_UNIX)
-        return bind_unix(fd, at, size) == 0 ? listen(fd, BACKLOG) : -1;
+        return bind_unix(fd, at, size);
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, (const struct sockaddr *)at, size) != 0)
-        return -1;
-    return listen(fd, BACKLOG);
+    return bind(fd, (const struct sockaddr *)at, size);
 }
 
 static void tell_bound(int fd, const char *address, char *bound) {
@@ -126,7 +124,7 @@ static void tell_bound(int fd, const char *address, char *bound) {
     snprintf(bound, RPC_SOCKET_TEXT_SIZE, "%s", strchr(peer, ':') + 1);
 }
 
-enum status rpc_socket_listen(const char *address, int *fd, char *bound) {
+enum status rpc_socket_bind(const char *address, struct rpc_socket_bound *bound) {
     struct rpc_socket_addresses addresses;
     RETURN_IF_ERROR(rpc_socket_resolve(address, true, &addresses));
     int error = EADDRNOTAVAIL;
@@ -136,9 +134,10 @@ enum status rpc_socket_listen(const char *address, int *fd, char *bound) {
             error = errno;
             continue;
         }
-        if (bind_and_listen(made, &addresses.at[i], addresses.sizes[i]) == 0) {
-            tell_bound(made, address, bound);
-            *fd = made;
+        if (bind_any(made, &addresses.at[i], addresses.sizes[i]) == 0) {
+            tell_bound(made, address, bound->address);
+            bound->fd = made;
+            bound->is_bound = true;
             return STATUS_OK;
         }
         error = errno;
@@ -146,6 +145,22 @@ enum status rpc_socket_listen(const char *address, int *fd, char *bound) {
     }
     LOG_ERROR("cannot listen on %s: %s", address, strerror(error));
     return STATUS_IO;
+}
+
+enum status rpc_socket_listen(const struct rpc_socket_bound *bound) {
+    if (listen(bound->fd, BACKLOG) == 0)
+        return STATUS_OK;
+    LOG_ERROR("cannot listen on %s: %s", bound->address, strerror(errno));
+    return STATUS_IO;
+}
+
+void rpc_socket_unbind(struct rpc_socket_bound *bound) {
+    if (!bound->is_bound)
+        return;
+    close(bound->fd);
+    if (strncmp(bound->address, "unix:", 5) == 0)
+        unlink(bound->address + 5);
+    bound->is_bound = false;
 }
 
 enum status rpc_socket_connect(const struct rpc_socket_addresses *addresses, int32_t index,

@@ -26,10 +26,23 @@ struct rpc_socket_addresses {
 enum status rpc_socket_resolve(const char *address, bool to_listen,
                                struct rpc_socket_addresses *addresses);
 
-/* A listening, non-blocking socket; `bound` [RPC_SOCKET_TEXT_SIZE] gets its address with the port
- * that was given. A Unix socket's file is made for its owner only (0600), in place of one that
- * nobody listens on. STATUS_USAGE, STATUS_IO (logged). Local. */
-enum status rpc_socket_listen(const char *address, int *fd, char *bound);
+/* An address that is ours. Zeroed: none. */
+struct rpc_socket_bound {
+    bool is_bound;
+    int fd;
+    char address[RPC_SOCKET_TEXT_SIZE]; /* with the port that was given */
+};
+
+/* Takes the address; nobody can connect before rpc_socket_listen. Non-blocking. A Unix socket's
+ * file is made for its owner only (0600), in place of one that nobody listens on. STATUS_USAGE,
+ * STATUS_IO (logged). Local. */
+enum status rpc_socket_bind(const char *address, struct rpc_socket_bound *bound);
+
+/* STATUS_IO (logged): somebody who bound it at the same time was first. Local. */
+enum status rpc_socket_listen(const struct rpc_socket_bound *bound);
+
+/* Closes it and removes a Unix socket's file; nothing when there is none. Local. */
+void rpc_socket_unbind(struct rpc_socket_bound *bound);
 
 /* Begins to connect; the descriptor is writable when that has ended. STATUS_IO: refused at once
  * (not logged). Local. */

@@ -326,7 +326,7 @@ def check_port(door):
     """Two servers do not share a port: the second one says so and ends."""
     second = subprocess.run([os.environ["MOEBIUS"], "serve", "--port", "0", "--http-port", str(door.port)],
                             capture_output=True, text=True, timeout=300, check=False)
-    assert second.returncode == 3 and f"cannot listen on 127.0.0.1 port {door.port}" in second.stderr, second
+    assert second.returncode == 3 and f"cannot listen on 127.0.0.1:{door.port}: Address already in use" in second.stderr, second
 
 
 def check_curl(door):
