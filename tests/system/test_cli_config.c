@@ -18,7 +18,7 @@ static const struct command commands[] = {
     {{"generate", NULL}, 40},      {{"serve", NULL}, 35},      {{"complete", NULL}, 25},
     {{"chat", NULL}, 20},          {{"inspect", NULL}, 8},     {{"bench", "serve"}, 25},
     {{"bench", "throughput"}, 30}, {{"bench", "latency"}, 20}, {{"bench", "startup"}, 4},
-    {{"bench", "exchange"}, 18},
+    {{"bench", "exchange"}, 18},   {{"doctor", NULL}, 15},
 };
 
 /* Runs the command with up to three more words. */
