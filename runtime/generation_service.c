@@ -14,8 +14,10 @@
 
 #define RETRY_MS_MIN 100
 #define RETRY_MS_MAX 10000
-#define DEFERRED_MAX 1024
-#define DEFERRED_BYTES_MAX (INT64_C(256) << 20)
+#define WORKERS 2
+#define VERY_LONG_BYTES (128 << 10) /* the second worker's */
+#define DEFERRED_MAX 1024           /* of each */
+#define DEFERRED_BYTES_MAX (INT64_C(128) << 20)
 #define DEFERRED_CLIENT_BYTES_MAX (INT64_C(64) << 20)
 
 struct generation_service {
@@ -27,7 +29,8 @@ struct generation_service {
     bool draining, ending;           /* ending: draining for good */
     uint64_t next_id;
     int64_t start_ns;
-    struct text_worker *worker;
+    /* Two, so that a long prompt does not wait until megabytes have been read. */
+    struct text_worker *workers[WORKERS];
     char *scratch;
     struct text_buffer text;
 };
@@ -57,7 +60,9 @@ enum status generation_service_create(const struct generation_service_options *o
                                          .client_bytes_max = DEFERRED_CLIENT_BYTES_MAX,
                                          .wake = wake,
                                          .context = service};
-    enum status status = text_worker_create(&worker, &service->worker);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < WORKERS && status == STATUS_OK; i++)
+        status = text_worker_create(&worker, &service->workers[i]);
     if (status != STATUS_OK) {
         generation_service_destroy(service);
         return status;
@@ -124,8 +129,10 @@ void generation_service_destroy(struct generation_service *service) {
         return;
     while (service->first != NULL)
         generation_service_cancel(service->first);
-    text_worker_destroy(service->worker);
-    service->worker = NULL;
+    for (int i = 0; i < WORKERS; i++) {
+        text_worker_destroy(service->workers[i]);
+        service->workers[i] = NULL;
+    }
     generation_service_poll(service);
     ASSERT(service->sequences_open == 0);
     text_buffer_deinit(&service->text);
@@ -353,8 +360,9 @@ void generation_service_poll(struct generation_service *service) {
         generation = next;
     }
     look_at_waiting(service);
-    if (service->worker != NULL) /* else the service is being destroyed */
-        text_worker_poll(service->worker);
+    for (int i = 0; i < WORKERS; i++)
+        if (service->workers[i] != NULL) /* else the service is being destroyed */
+            text_worker_poll(service->workers[i]);
     if (ended)
         fail_untaken(service);
 }
@@ -418,7 +426,8 @@ bool generation_service_is_special(const struct generation_service *service, int
 enum generation_error generation_service_defer(struct generation_service *service,
                                                struct text_job *job,
                                                struct generation_message *message) {
-    if (text_worker_submit(service->worker, job) == STATUS_OK)
+    struct text_worker *worker = service->workers[job->bytes > VERY_LONG_BYTES ? 1 : 0];
+    if (text_worker_submit(worker, job) == STATUS_OK)
         return GENERATION_ERROR_NONE;
     metrics_add(service->options.metrics, METRICS_REJECTED, 1);
     message->retry_after_ms = retry_after_ms(service);
@@ -427,7 +436,7 @@ enum generation_error generation_service_defer(struct generation_service *servic
         "queue: expected at most %lld bytes of long messages (%lld of one client), got %lld more "
         "beside %lld",
         (long long)DEFERRED_BYTES_MAX, (long long)DEFERRED_CLIENT_BYTES_MAX, (long long)job->bytes,
-        (long long)text_worker_bytes(service->worker));
+        (long long)text_worker_bytes(worker));
 }
 
 /* ---- the server ---- */

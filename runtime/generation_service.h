@@ -100,7 +100,7 @@ int32_t generation_service_abort(struct generation_service *service, const char 
 /* ---- text ---- */
 
 /* Both: GENERATION_ERROR_NO_TEXT where the server has no tokenizer. All that takes a constant
- * service and is about text may be called by the text worker, too. */
+ * service and is about text may be called by text workers, too. */
 enum generation_error generation_service_tokenize(const struct generation_service *service,
                                                   const char *text, size_t bytes, bool add_special,
                                                   struct token_list *ids,
@@ -120,7 +120,7 @@ bool generation_service_is_special(const struct generation_service *service, int
 const char *generation_service_token_bytes(const struct generation_service *service, int32_t id,
                                            size_t *length);
 
-/* Has a long message read by the text worker (text_worker.h), so that nobody else waits for it;
+/* Has a long message read by a text worker (text_worker.h), so that nobody else waits for it;
  * generation_service_poll brings the job back. GENERATION_ERROR_FULL (the job was not taken): too
  * much waits already. */
 enum generation_error generation_service_defer(struct generation_service *service,
