@@ -78,7 +78,7 @@ enum status bench_child_await(struct bench_child *child, int64_t deadline_ns) {
     char line[512];
     RETURN_IF_ERROR(read_line(child, deadline_ns, line, sizeof line));
     size_t length =
-        strncmp(line, READY, strlen(READY)) == 0 ? strcspn(line + strlen(READY), ",\n") : 0;
+        strncmp(line, READY, strlen(READY)) == 0 ? strcspn(line + strlen(READY), " ,\n") : 0;
     if (length > 0 && length < sizeof child->address) {
         memcpy(child->address, line + strlen(READY), length);
         child->address[length] = '\0';

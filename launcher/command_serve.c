@@ -11,7 +11,10 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
     const struct option_entry own[SERVE_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Doors"},
         {OPTION_STRING, "host", &flags->host, "ADDRESS",
-         "where to listen; default 127.0.0.1, 0.0.0.0: everywhere", 0, 0},
+         "where to listen; default 127.0.0.1, 0.0.0.0: everywhere; unix:PATH (gRPC only): a socket "
+         "of "
+         "its owner",
+         0, 0},
         {OPTION_INT, "port", &flags->port, "N", "of gRPC; default 50051, 0: any free one", 0,
          65535},
         {OPTION_INT, "http-port", &flags->http_port, "N",

@@ -41,7 +41,7 @@ struct serve_doors {
     int64_t force_ns;  /* when the process ends, step or no step; 0: not asked for */
     int64_t flush_ns;  /* when the loop ends; 0: the engine loop runs */
     enum generation_state told_state;
-    char address[300];
+    char told[1200];
     pthread_t thread;
     bool started;
     enum status ended;
@@ -195,18 +195,6 @@ static enum status open_http(struct serve_doors *doors) {
     return http_openai_create(doors->loop, &server, &options, &doors->http);
 }
 
-/* A door that is open everywhere has no address that says where: this host's name does, also to
- * clients on other hosts, who need not know where Slurm has put the coordinator. */
-static void tell_address(struct serve_doors *doors) {
-    const char *given = doors->options.flags->host, *bound = rpc_doors_address(doors->rpc);
-    char host[65] = "";
-    bool is_everywhere = strcmp(given, "0.0.0.0") == 0 || strcmp(given, "::") == 0;
-    if (is_everywhere && gethostname(host, sizeof host - 1) == 0)
-        snprintf(doors->address, sizeof doors->address, "%s%s", host, strrchr(bound, ':'));
-    else
-        snprintf(doors->address, sizeof doors->address, "%s", bound);
-}
-
 static enum status open_doors(struct serve_doors *doors) {
     struct serve_entry *entry = doors->options.entry;
     struct rpc_doors_options rpc = {.loop = doors->loop,
@@ -224,8 +212,8 @@ static enum status open_doors(struct serve_doors *doors) {
                                               .changed = tell_health,
                                               .end = end_server,
                                               .context = doors}};
+    serve_entry_tell(entry, doors->told, sizeof doors->told);
     RETURN_IF_ERROR(rpc_doors_create(&rpc, &doors->rpc));
-    tell_address(doors);
     return entry->http.is_bound ? open_http(doors) : STATUS_OK;
 }
 
@@ -264,12 +252,8 @@ enum status serve_doors_create(const struct serve_doors_options *options,
     return STATUS_OK;
 }
 
-const char *serve_doors_address(const struct serve_doors *doors) {
-    return doors->address;
-}
-
-int32_t serve_doors_http_port(const struct serve_doors *doors) {
-    return doors->http != NULL ? http_openai_port(doors->http) : 0;
+const char *serve_doors_told(const struct serve_doors *doors) {
+    return doors->told;
 }
 
 static void *run(void *context) {

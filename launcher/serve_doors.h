@@ -28,12 +28,8 @@ struct serve_doors_options {
 enum status serve_doors_create(const struct serve_doors_options *options,
                                struct serve_doors **doors);
 
-/* "127.0.0.1:50051": where clients come; "node1:50051" when this host, node1, listens on all of its
- * addresses. Local. */
-const char *serve_doors_address(const struct serve_doors *doors);
-
-/* Of the HTTP door; 0: there is none. */
-int32_t serve_doors_http_port(const struct serve_doors *doors);
+/* As serve_entry_tell says it. Local. */
+const char *serve_doors_told(const struct serve_doors *doors);
 
 /* Starts the thread. On the first signal it drains and then stops the engine loop; on the second it
  * stops it at once, and when it does not stop within a second, ends the process. When the engine

@@ -20,6 +20,11 @@ struct serve_entry {
  * is the caller's to give back. Local. */
 enum status serve_entry_take(const struct serve_flags *flags, struct serve_entry *entry);
 
+/* Where clients come, before the doors take it over: "gRPC at 127.0.0.1:50051, HTTP at
+ * http://127.0.0.1:8000, admin at unix:PATH"; "gRPC at node1:50051 with TLS, HTTP at
+ * https://node1:8000" when this host, node1, listens on all of its addresses. Local. */
+void serve_entry_tell(const struct serve_entry *entry, char *text, size_t size);
+
 /* After the doors. Local. */
 void serve_entry_give(struct serve_entry *entry);
 

@@ -56,6 +56,11 @@ static enum status check_flags(const struct serve_flags *flags) {
                   "them), got one");
         return STATUS_USAGE;
     }
+    if (strncmp(flags->host, "unix:", 5) == 0 && !flags->no_http) {
+        LOG_ERROR("--host: expected a name or number for the HTTP door (or --no-http), got %s",
+                  flags->host);
+        return STATUS_USAGE;
+    }
     if (flags->engine.max_num_batched_tokens < flags->max_num_seqs) {
         LOG_ERROR("--max-num-batched-tokens: expected at least --max-num-seqs (%d), got %d",
                   flags->max_num_seqs, flags->engine.max_num_batched_tokens);
@@ -200,12 +205,9 @@ static void say_ready(const struct server *server, int64_t start_ns) {
     LOG_INFO("model %s, up to %d sequences at once and %d waiting; started in %.2f s",
              server->names[0], server->flags->max_num_seqs, server->flags->max_queue,
              (double)(clock_now_ns() - start_ns) * 1e-9);
-    char http[32] = "";
-    if (serve_doors_http_port(server->doors) > 0)
-        snprintf(http, sizeof http, ", HTTP at port %d", serve_doors_http_port(server->doors));
-    printf("ready: gRPC at %s%s, %d %s, KV cache of %lld tokens; Maximum concurrency for %d tokens "
-           "per request: %.2fx\n",
-           serve_doors_address(server->doors), http, server->ranks.size,
+    printf("ready: %s, %d %s, KV cache of %lld tokens; Maximum concurrency for %d tokens per "
+           "request: %.2fx\n",
+           serve_doors_told(server->doors), server->ranks.size,
            server->ranks.size == 1 ? "rank" : "ranks", (long long)tokens, positions,
            (double)tokens / positions);
     fflush(stdout);

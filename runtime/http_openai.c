@@ -336,10 +336,6 @@ void http_openai_destroy(struct http_openai *openai) {
     free(openai);
 }
 
-int32_t http_openai_port(const struct http_openai *openai) {
-    return http_server_port(openai->server);
-}
-
 bool http_openai_is_idle(const struct http_openai *openai) {
     return http_server_is_idle(openai->server);
 }

@@ -27,6 +27,4 @@ void http_openai_destroy(struct http_openai *openai); /* NULL allowed; ends what
 /* Whether no request is being answered. Local. */
 bool http_openai_is_idle(const struct http_openai *openai);
 
-int32_t http_openai_port(const struct http_openai *openai);
-
 #endif

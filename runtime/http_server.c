@@ -26,7 +26,6 @@
 struct http_server {
     struct http_door door; /* first: a door is its server */
     struct http_server_options options;
-    int32_t port;
     struct MHD_Daemon *daemon;
     struct rpc_loop_watch watch;
     struct rpc_loop_timer timer;
@@ -220,7 +219,6 @@ static enum status start_daemon(struct http_server *server) {
         return STATUS_IO;
     }
     bound->is_bound = false;
-    server->port = (int32_t)strtol(strrchr(bound->address, ':') + 1, NULL, 10);
     return watch_daemon(server);
 }
 
@@ -268,10 +266,6 @@ void http_server_destroy(struct http_server *server) {
     for (int i = 0; i < 3; i++)
         free(server->pem[i]);
     free(server);
-}
-
-int32_t http_server_port(const struct http_server *server) {
-    return server->port;
 }
 
 bool http_server_is_idle(const struct http_server *server) {

@@ -48,7 +48,4 @@ void http_server_destroy(struct http_server *server);
 /* Whether no request has been begun and not yet been answered to its last byte. Local. */
 bool http_server_is_idle(const struct http_server *server);
 
-/* The port that it listens on. Local. */
-int32_t http_server_port(const struct http_server *server);
-
 #endif

@@ -87,10 +87,6 @@ void rpc_doors_destroy(struct rpc_doors *doors) {
     free(doors);
 }
 
-const char *rpc_doors_address(const struct rpc_doors *doors) {
-    return rpc_server_address(doors->public_server);
-}
-
 static void tell(struct rpc_health *health, bool is_serving) {
     static const char *const services[] = {"", "moebius.v1.Inference"};
     for (size_t i = 0; i < sizeof services / sizeof services[0]; i++)

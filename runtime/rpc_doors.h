@@ -32,9 +32,6 @@ enum status rpc_doors_create(const struct rpc_doors_options *options, struct rpc
 /* Closes everything at once. NULL allowed. Local. */
 void rpc_doors_destroy(struct rpc_doors *doors);
 
-/* The public address, with the port that was given. Local. */
-const char *rpc_doors_address(const struct rpc_doors *doors);
-
 /* What health says of the server and of inference, at all doors; of administration it says at its
  * own door that it is serving, to the end. Local. */
 void rpc_doors_set_serving(struct rpc_doors *doors, bool is_serving);

@@ -136,7 +136,7 @@ job=$(on_login "sbatch --parsable --output=$served $top/launcher/examples/moebiu
     --threads 1 --shutdown-timeout 240")
 wait_until grep -q '^ready: ' "$served" || fail "not ready: $(cat "$served")"
 server=$(on_login "squeue -h -j $job -o %B"):50051
-grep -q "^ready: gRPC at $server, HTTP at port 8000, 4 ranks, " "$served" ||
+grep -q "^ready: gRPC at $server, HTTP at http://${server%:*}:8000, 4 ranks, " "$served" ||
     fail "expected a server of 4 ranks at $server: $(cat "$served")"
 complete="'$MOEBIUS' complete --server $server --token-ids '1 2 3' --ignore-eos --temperature 0"
 "$here/on_host.sh" "${prefix}3" "$complete --max-tokens 40 --json" >"$scratch/asked" 2>"$scratch/err" ||

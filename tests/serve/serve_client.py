@@ -14,7 +14,8 @@ from moebius.v1 import inference_pb2 as pb  # noqa: E402
 
 MPIRUN = [os.environ["MPIEXEC"], "--allow-run-as-root", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1",
           "--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp", "--mca", "btl_tcp_if_include", "lo", "-n"]
-READY = re.compile(r"ready: gRPC at (\S+), HTTP at port \d+, (\d+) ranks?, KV cache of (\d+) tokens; "
+READY = re.compile(r"ready: gRPC at (\S+?)(?: with TLS)?(?:, HTTP at https?://\S+?)?(?:, admin at \S+?(?: with TLS)?)?, "
+                   r"(\d+) ranks?, KV cache of (\d+) tokens; "
                    r"Maximum concurrency for (\d+) tokens per request: ([0-9.]+)x\n")
 
 
@@ -67,7 +68,7 @@ class Server:
         return method(request, timeout=timeout)
 
     def http_port(self):
-        return int(re.search(r"HTTP at port (\d+)", self.ready[0])[1])
+        return int(re.search(r", HTTP at https?://\S+:(\d+), ", self.ready[0])[1])
 
     def metric(self, name, labels=""):
         """The value of a gauge or counter, as Prometheus would see it; `labels`: those of its own, 'reason="full"'."""
