@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "comm/collective.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "launcher/generate_dump.h"
@@ -19,6 +20,8 @@
 #include "runtime/safetensors_writer.h"
 #include "runtime/stop_matcher.h"
 #include "runtime/tokenizer.h"
+
+#define PROMPT_TIMEOUT_MS (60 * 60 * 1000)
 
 struct run_logprob {
     int32_t id, rank, top_count;
@@ -32,7 +35,7 @@ struct run {
     struct rank_group ranks;
     struct traffic *traffic;
     struct engine *engine;
-    struct tokenizer *tokenizer; /* NULL: --token-ids with a folder that has none */
+    struct tokenizer *tokenizer; /* NULL: --token-ids with a folder that has none; other ranks */
     struct token_list prompt, output;
     struct detokenizer detokenizer;
     struct stop_matcher stop;
@@ -200,7 +203,7 @@ static enum status check_flags(const struct generate_flags *flags) {
 
 /* The longest sequence: --max-model-len, or just what this request needs, which the engine holds
  * against the model's own limit. */
-static enum status choose_positions(struct run *run, struct engine_options *options) {
+static enum status choose_positions(const struct run *run, struct engine_options *options) {
     const struct generate_flags *flags = run->flags;
     int64_t needed = run->prompt.count + flags->max_tokens;
     if (options->positions == 0) {
@@ -215,11 +218,51 @@ static enum status choose_positions(struct run *run, struct engine_options *opti
     return STATUS_BAD_REQUEST;
 }
 
+static enum status read_prompt(struct run *run, const char *folder,
+                               struct engine_options *options) {
+    RETURN_IF_ERROR(open_tokenizer(run, folder));
+    RETURN_IF_ERROR(generate_prompt_build(run->flags, folder, run->tokenizer, &run->prompt));
+    return choose_positions(run, options);
+}
+
+/* What the coordinator tells of its prompt. */
+struct prompt_word {
+    int64_t status, positions, of_request;
+};
+
+/* Requests are the coordinator's business: it alone has standard input. The others hear how long a
+ * sequence is to be, or that there is none; it may wait for somebody who types. */
+static enum status share_prompt(struct run *run, const char *folder,
+                                struct engine_options *options) {
+    struct prompt_word word = {.status = STATUS_OK};
+    if (run->ranks.rank == 0)
+        word.status = read_prompt(run, folder, options);
+    if (run->ranks.size == 1)
+        return (enum status)word.status;
+    word.positions = options->positions;
+    word.of_request = options->positions_of_request;
+    int32_t members[TRANSPORT_RANKS_MAX], timeout_ms = run->ranks.transport->timeout_ms;
+    for (int32_t i = 0; i < run->ranks.size; i++)
+        members[i] = i;
+    struct collective_group world = {.transport = run->ranks.transport,
+                                     .members = members,
+                                     .count = run->ranks.size,
+                                     .self = run->ranks.rank};
+    struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
+    int64_t bytes = sizeof word;
+    run->ranks.transport->timeout_ms = PROMPT_TIMEOUT_MS;
+    enum status status = collective_broadcast(&world, &scope, false, &word, sizeof word, &bytes);
+    run->ranks.transport->timeout_ms = timeout_ms;
+    RETURN_IF_ERROR(status);
+    options->positions = (int32_t)word.positions;
+    options->positions_of_request = word.of_request != 0;
+    return (enum status)word.status;
+}
+
 static enum status start_engine(struct run *run, struct engine_options *options) {
     const struct generate_flags *flags = run->flags;
     options->all_logits = flags->dump_logits != NULL;
     options->all_routing = flags->dump_routing != NULL;
-    RETURN_IF_ERROR(choose_positions(run, options));
     RETURN_IF_ERROR(engine_create(options, &run->engine));
     if (flags->logprobs >= 0) {
         run->logprobs = calloc((size_t)flags->max_tokens, sizeof *run->logprobs);
@@ -309,9 +352,8 @@ static enum status run_all(struct run *run) {
     RETURN_IF_ERROR(stop_matcher_init(&run->stop, flags->stop.values, flags->stop.count));
     RETURN_IF_ERROR(engine_flags_resolve(&flags->engine, &options, folder));
     RETURN_IF_ERROR(check_flags(flags));
-    RETURN_IF_ERROR(open_tokenizer(run, folder));
-    RETURN_IF_ERROR(generate_prompt_build(flags, folder, run->tokenizer, &run->prompt));
     RETURN_IF_ERROR(engine_flags_join(&flags->engine, &options, &run->ranks));
+    RETURN_IF_ERROR(share_prompt(run, folder, &options));
     RETURN_IF_ERROR(start_engine(run, &options));
     RETURN_IF_ERROR(traffic_create(engine_spec(run->engine)->layers, &run->traffic));
     run->ranks.transport->traffic = run->traffic;
