@@ -128,22 +128,30 @@ enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct ran
     return status;
 }
 
+/* "3", or "not given" for 0. */
+static const char *describe_size(int32_t size, char *text, size_t bytes) {
+    snprintf(text, bytes, "%d", size);
+    return size > 0 ? text : "not given";
+}
+
+/* tp, dp: as given. */
 static enum status refuse_shape(const struct rank_group *group, int32_t tp, int32_t dp) {
-    int32_t below = 1, above = group->size; /* the nearest sizes that divide the ranks */
-    for (int32_t divisor = 1; divisor <= group->size; divisor++) {
-        if (group->size % divisor != 0)
+    int32_t size = group->size, wanted = tp > 0 ? tp : dp;
+    int32_t below = 1, above = size; /* the nearest sizes that divide the ranks */
+    for (int32_t divisor = 1; divisor <= size; divisor++) {
+        if (size % divisor != 0)
             continue;
-        below = divisor <= tp ? divisor : below;
-        above = divisor >= tp && divisor < above ? divisor : above;
+        below = divisor <= wanted ? divisor : below;
+        above = divisor >= wanted && divisor < above ? divisor : above;
     }
-    char given[48] = "", other[48] = "";
-    if (dp > 0)
-        snprintf(given, sizeof given, " x --data-parallel-size %d", dp);
+    char tensor[16], data[16], other[48] = "";
     if (above != below)
-        snprintf(other, sizeof other, " or %d x %d", above, group->size / above);
-    LOG_ERROR("--tensor-parallel-size %d%s: expected a product of %d, the number of ranks; "
-              "nearest: %d x %d%s",
-              tp, given, group->size, below, group->size / below, other);
+        snprintf(other, sizeof other, " or %d x %d", tp > 0 ? above : size / above,
+                 tp > 0 ? size / above : above);
+    LOG_ERROR("--tensor-parallel-size %s, --data-parallel-size %s: expected a product of %d, the "
+              "number of ranks; nearest: %d x %d%s",
+              describe_size(tp, tensor, sizeof tensor), describe_size(dp, data, sizeof data), size,
+              tp > 0 ? below : size / below, tp > 0 ? size / below : below, other);
     return STATUS_USAGE;
 }
 
@@ -153,7 +161,7 @@ enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t 
     if (tp_size == 0 && dp_size > 0 && group->size % dp_size == 0)
         tp = group->size / dp_size;
     if (tp > group->size || group->size % tp != 0 || (dp_size > 0 && dp_size * tp != group->size))
-        return refuse_shape(group, tp, dp_size);
+        return refuse_shape(group, tp_size, dp_size);
     group->tp_size = tp;
     group->dp_size = group->size / tp;
     group->tp_rank = group->rank % tp;

@@ -32,9 +32,9 @@ struct rank_group {
  * STATUS_NO_MEMORY (logged). tp_size is set by rank_group_shape. Collective. */
 enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct rank_group *group);
 
-/* Arranges the world as dp_size x tp_size. 0 means default: tp 1, dp = size / tp. STATUS_USAGE
- * (logged with the nearest possible combinations) when tp * dp is not the number of ranks. Local,
- * same result on all ranks. */
+/* Arranges the world as dp_size x tp_size. 0 means not given: tp is size / dp where that is given,
+ * else 1, and dp is size / tp. STATUS_USAGE (logged with the nearest possible combinations) when tp
+ * * dp is not the number of ranks. Local, same result on all ranks. */
 enum status rank_group_shape(struct rank_group *group, int32_t tp_size, int32_t dp_size);
 
 /* From here on every `ranks_per_node` ranks of a host, in order of rank, count as a node of their

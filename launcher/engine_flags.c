@@ -33,7 +33,7 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
         {OPTION_STRING, "dtype", &flags->dtype, "TYPE",
          "auto (the checkpoint's), float32 or bfloat16", 0, 0},
         {OPTION_STRING, "load-format", &flags->load_format, "FORMAT",
-         "auto, or dummy: random weights of this shape", 0, 0},
+         "auto or safetensors: the checkpoint; dummy: random weights of this shape", 0, 0},
         {OPTION_INT, "max-model-len", &flags->max_model_len, "N",
          "longest sequence, prompt and output; default: the model's", 2, INT32_MAX / 2},
         {.kind = OPTION_HEADING, .name = "Machine"},
@@ -59,8 +59,9 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
     const struct option_entry ranks[ENGINE_FLAGS_RANK_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Ranks (started by mpirun or srun)"},
         {OPTION_INT, "tensor-parallel-size", &flags->tensor_parallel_size, "N",
-         "ranks that share the heads and the vocabulary of a request; default: 1", 1,
-         TRANSPORT_RANKS_MAX},
+         "ranks that share the heads and the vocabulary of a request; default: ranks / "
+         "data-parallel-size where that is given, else 1",
+         1, TRANSPORT_RANKS_MAX},
         {OPTION_INT, "data-parallel-size", &flags->data_parallel_size, "N",
          "groups that hold requests; default: ranks / tensor-parallel size", 1,
          TRANSPORT_RANKS_MAX},
@@ -178,7 +179,8 @@ enum status engine_flags_values(const struct engine_flags *flags, struct engine_
         choose("log-format", flags->log_format, log_formats, "text or json", &log_format));
     log_set_json(log_format == 1);
     if (!flags->enable_expert_parallel) {
-        LOG_ERROR("--enable-expert-parallel: expected true, got false");
+        LOG_ERROR("--enable-expert-parallel: expected true (experts are always spread over all "
+                  "ranks), got false");
         return STATUS_USAGE;
     }
     *options = (struct engine_options){

@@ -225,8 +225,10 @@ enum status placement_create(int32_t layers, int32_t experts, int32_t ranks,
                              struct placement **placement) {
     if (options->replicas < 0 || options->replicas > experts ||
         (options->replicas > 0 && ranks < 2)) {
-        LOG_ERROR("placement: expected 0 to %d replicas on at least 2 ranks, got %d on %d", experts,
-                  options->replicas, ranks);
+        LOG_ERROR(
+            "--expert-replicas: expected 0 to %d (the experts of a layer) on at least 2 ranks, "
+            "got %d on %d",
+            experts, options->replicas, ranks);
         return STATUS_USAGE;
     }
     ASSERT(layers > 0 && experts > 0 && ranks > 0);

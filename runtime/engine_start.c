@@ -192,6 +192,20 @@ static void join_tensor_group(struct engine *engine, const struct engine_options
                                                          .self = ranks->lane_rank};
 }
 
+/* Flags that this model or these ranks have no use for. */
+static void warn_of_idle_flags(const struct engine *engine, const struct engine_options *options,
+                               bool is_dense) {
+    const char *why = is_dense ? "the model has no experts" : "one rank holds all experts";
+    if (engine->ranks->rank > 0 || (!is_dense && engine->ranks->size > 1))
+        return;
+    if (options->placement.replicas > 0)
+        LOG_WARN("--expert-replicas %d has no effect: %s", options->placement.replicas, why);
+    if (is_dense && options->flow != EXPERT_FLOW_AUTO)
+        LOG_WARN("--moe-flow %s has no effect: %s", expert_flow_name(options->flow), why);
+    if (is_dense && options->placement_file != NULL)
+        LOG_WARN("--expert-placement %s has no effect: %s", options->placement_file, why);
+}
+
 static enum status place_experts(struct engine *engine, const struct engine_options *options) {
     struct placement_options rule = options->placement;
     struct placement_need need = {.layers = count_moe_layers(&engine->spec),
@@ -199,6 +213,7 @@ static enum status place_experts(struct engine *engine, const struct engine_opti
                                   .ranks = engine->ranks->size,
                                   .node_of = engine->ranks->node_of};
     rule.node_of = engine->ranks->node_of;
+    warn_of_idle_flags(engine, options, need.layers == 0);
     if (need.layers > 0 && options->placement_file != NULL)
         RETURN_IF_ERROR(placement_file_load(options->placement_file, &need, &engine->placement));
     else if (need.layers > 0 && need.ranks > 1)

@@ -115,12 +115,13 @@ static void check_command(const struct program *program, const struct command *c
 }
 
 static void check_words(const struct program *program) {
-    static const char *const lines[] = {"\n# model: (default: the demo model)\n",
-                                        "\n# max-model-len: (default: the model's)\n",
-                                        "\n# tensor-parallel-size: (default: 1)\n",
-                                        "\n# enable-expert-parallel: true\n",
-                                        "\n# kv-cache-memory: (default: a quarter of ",
-                                        "\n# ssl-certfile: (default: none)\n"};
+    static const char *const lines[] = {
+        "\n# model: (default: the demo model)\n",
+        "\n# max-model-len: (default: the model's)\n",
+        "\n# tensor-parallel-size: (default: ranks / data-parallel-size ",
+        "\n# enable-expert-parallel: true\n",
+        "\n# kv-cache-memory: (default: a quarter of ",
+        "\n# ssl-certfile: (default: none)\n"};
     struct program_run printed;
     run(program, &commands[1], "--print-config", NULL, NULL, &printed);
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)

@@ -91,6 +91,37 @@ static void check_isa(const struct program *program) {
     }
 }
 
+/* ---- flags that a model or a rank alone has no use for ---- */
+
+static void check_idle_flags(const struct program *program) {
+    static const struct {
+        const char *flag, *model, *expected; /* expected NULL: not a word */
+    } cases[] = {
+        {"--expert-replicas=2", LLAMA,
+         "--expert-replicas 2 has no effect: the model has no experts"},
+        {"--moe-flow=a2a", LLAMA, "--moe-flow a2a has no effect: the model has no experts"},
+        {"--expert-placement=a/b", LLAMA, "--expert-placement a/b has no effect: the model has"},
+        {"--expert-replicas=2", "tests/data/golden/mixtral",
+         "--expert-replicas 2 has no effect: one rank holds all experts"},
+        {"--moe-flow=auto", LLAMA, NULL},
+        {"--expert-replicas=0", "tests/data/golden/mixtral", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct program_run run;
+        program_run(program,
+                    (const char *const[]){"generate", "--log-level", "warn", "--max-tokens", "2",
+                                          "--model", cases[i].model, "--token-ids", "1",
+                                          cases[i].flag, NULL},
+                    NULL, PROGRAM_KEPT, &run);
+        EXPECT(run.exit_code == 0, "%s: exit code %d: %s", cases[i].flag, run.exit_code, run.err);
+        if (cases[i].expected != NULL)
+            check_message(cases[i].flag, &run, cases[i].expected);
+        else
+            EXPECT(run.err_size == 0, "%s: expected no word, got: %s", cases[i].flag, run.err);
+        program_run_deinit(&run);
+    }
+}
+
 /* ---- anything at all ---- */
 
 static uint32_t next_random(uint64_t *state) {
@@ -155,6 +186,7 @@ int main(int argc, char **argv) {
     check_lost_output(&program);
     check_closed_output_keeps_dumps(&program);
     check_isa(&program);
+    check_idle_flags(&program);
     check_random_words(&program, 100);
     program_deinit(&program);
     return expect_failures == 0 ? 0 : 1;

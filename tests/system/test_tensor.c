@@ -215,17 +215,16 @@ static void check_golden(struct job *job) {
 
 /* ---- what cannot be ---- */
 
-static void check_refused(const struct job *job, const char *ranks, const char *tensor,
+static void check_refused(const struct job *job, const char *ranks, const char *flag,
                           const char *expected) {
     struct program_run run;
     program_run(job->mpirun,
                 (const char *const[]){MPIRUN_FLAGS, "-n", ranks, job->moebius, "generate",
-                                      "--model", job->folder, "--token-ids", "1",
-                                      "--tensor-parallel-size", tensor, NULL},
+                                      "--model", job->folder, "--token-ids", "1", flag, NULL},
                 NULL, PROGRAM_KEPT, &run);
     EXPECT(run.exit_code == 2 && strstr(run.err, expected) != NULL,
-           "%s ranks, tensor %s: expected exit code 2 and '%s', got %d: %s", ranks, tensor,
-           expected, run.exit_code, run.err);
+           "%s ranks, %s: expected exit code 2 and '%s', got %d: %s", ranks, flag, expected,
+           run.exit_code, run.err);
     program_run_deinit(&run);
 }
 
@@ -240,10 +239,15 @@ int main(int argc, char **argv) {
     program_scratch_path(&mpirun, "logits", job.logits, sizeof job.logits);
     program_scratch_path(&mpirun, "routing", job.routing, sizeof job.routing);
     program_scratch_path(&mpirun, "traffic", job.traffic, sizeof job.traffic);
-    check_refused(&job, "4", "3",
-                  "expected a product of 4, the number of ranks; nearest: 2 x 2 or 4 x 1");
-    check_refused(&job, "3", "3", "the model's 4 heads");
-    check_refused(&job, "3", "3", "nearest for 3 ranks: 1");
+    check_refused(&job, "4", "--tensor-parallel-size=3",
+                  "--tensor-parallel-size 3, --data-parallel-size not given: expected a product of "
+                  "4, the number of ranks; nearest: 2 x 2 or 4 x 1");
+    check_refused(&job, "4", "--data-parallel-size=3",
+                  "--tensor-parallel-size not given, --data-parallel-size 3: expected a product of "
+                  "4, the number of ranks; nearest: 2 x 2 or 1 x 4");
+    check_refused(&job, "3", "--tensor-parallel-size=3", "the model's 4 heads");
+    check_refused(&job, "3", "--tensor-parallel-size=3", "nearest for 3 ranks: 1");
+    check_refused(&job, "2", "--expert-replicas=99", "--expert-replicas: expected 0 to ");
     for (int i = 3; i < argc; i++) {
         job.folder = argv[i];
         check_golden(&job);
