@@ -181,8 +181,8 @@ static enum generation_error read_ends(const struct http_reader *reader) {
     return read_stop(reader);
 }
 
-/* Members of another object than the body; of those that OpenAI and vLLM have beside include_usage
- * only false is what happens here. */
+/* Members of another object than the body. No event is padded: include_obfuscation changes nothing
+ * that a client reads. */
 static enum generation_error read_stream_options(const struct http_reader *reader) {
     json_t *options = http_reader_member(reader, "stream_options"), *value;
     const char *name;
@@ -190,20 +190,20 @@ static enum generation_error read_stream_options(const struct http_reader *reade
         return http_reader_wrong_type(reader, "stream_options", "an object", options);
     json_object_foreach(options, name, value) {
         bool is_usage = strcmp(name, "include_usage") == 0;
-        bool is_known = is_usage || strcmp(name, "continuous_usage_stats") == 0 ||
-                        strcmp(name, "include_obfuscation") == 0;
+        bool is_continuous = strcmp(name, "continuous_usage_stats") == 0;
+        bool is_known = is_usage || is_continuous || strcmp(name, "include_obfuscation") == 0;
         char field[96];
         snprintf(field, sizeof field, "stream_options.%.64s", name);
         if (!is_known)
             return http_reader_refuse(reader, GENERATION_ERROR_INVALID, field,
-                                      "include_usage alone", "one that is not known");
+                                      "include_usage or continuous_usage_stats",
+                                      "one that is not known");
         if (!json_is_null(value) && !json_is_boolean(value))
             return http_reader_wrong_type(reader, field, "true or false", value);
         if (is_usage)
             reader->body->include_usage = json_is_true(value);
-        else if (json_is_true(value))
-            return http_reader_refuse(reader, GENERATION_ERROR_UNSUPPORTED, field,
-                                      "it left out (true is not supported)", "true");
+        if (is_continuous)
+            reader->body->continuous_usage = json_is_true(value);
     }
     return GENERATION_ERROR_NONE;
 }

@@ -19,9 +19,9 @@ struct http_prompt {
 
 struct http_body {
     bool is_chat;
-    bool stream, include_usage;
-    bool return_token_ids;   /* ids of prompt and answer beside the text */
-    bool tokens_as_ids;      /* tokens of logprobs are written token_id:N */
+    bool stream, include_usage, continuous_usage; /* the last: with each event */
+    bool return_token_ids;                        /* ids of prompt and answer beside the text */
+    bool tokens_as_ids;                           /* tokens of logprobs are written token_id:N */
     int32_t prompt_logprobs; /* to be told as such; the request's may be more, for echo; -1: none */
     int32_t prompt_count;    /* 1 for a chat */
     struct http_prompt *prompts;       /* [prompt_count] */

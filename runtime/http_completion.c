@@ -25,7 +25,7 @@ struct completion {
     struct http_exchange *exchange;
     struct http_answer answer;
     char id[129]; /* 128 characters at most: generation_request.c */
-    bool include_usage, has_begun, is_paused;
+    bool include_usage, continuous_usage, has_begun, is_paused;
     int32_t n;
     int32_t kept_tops;           /* of prompt_logprobs; those that are told may be fewer */
     bool tells_prompt_logprobs;  /* by that name */
@@ -33,7 +33,8 @@ struct completion {
     int32_t prompt_count, open_count;
     struct prompt_call *calls;        /* [prompt_count] */
     struct http_kept_choice *choices; /* [prompt_count * n] */
-    struct generation_usage usage;
+    struct generation_usage usage;    /* of all calls that are done, prompts of those that run */
+    struct generation_usage so_far;   /* streamed: with the tokens that have been told */
 };
 
 /* ---- a completion's life ---- */
@@ -88,9 +89,11 @@ static void fail_completion(struct completion *completion, enum generation_error
 /* ---- streamed ---- */
 
 /* One event; choice NULL: usage alone. False: no memory. */
-static bool write_event(struct completion *completion, struct http_choice *choice,
-                        const struct generation_usage *usage) {
+static bool write_event(struct completion *completion, struct http_choice *choice) {
     struct http_text text;
+    const struct generation_usage *usage = choice == NULL ? &completion->usage : NULL;
+    if (choice != NULL && completion->continuous_usage)
+        usage = &completion->so_far;
     if (!http_text_open(&text))
         return false;
     fputs("data: ", text.file);
@@ -111,7 +114,7 @@ static void fail_for_memory(struct completion *completion) {
 }
 
 static void finish_stream(struct completion *completion) {
-    bool written = !completion->include_usage || write_event(completion, NULL, &completion->usage);
+    bool written = !completion->include_usage || write_event(completion, NULL);
     if (written) /* a stream without [DONE] is not whole, and clients know */
         (void)http_exchange_write(completion->exchange, "data: [DONE]\n\n", 14);
     http_exchange_finish(completion->exchange);
@@ -185,6 +188,8 @@ static void see_start(void *context, const struct generation_start *start) {
     struct completion *completion = call->completion;
     completion->usage.prompt_tokens += start->prompt_tokens;
     completion->usage.cached_tokens += start->cached_tokens;
+    completion->so_far.prompt_tokens += start->prompt_tokens;
+    completion->so_far.cached_tokens += start->cached_tokens;
     bool has_logprobs = !completion->answer.is_stream || completion->echoes_prompt_logprobs;
     if (!http_kept_prompt_set(&call->prompt, start, completion->answer.has_ids, has_logprobs,
                               completion->kept_tops)) {
@@ -207,7 +212,7 @@ static void see_start(void *context, const struct generation_start *start) {
                                     .prompt_logprobs = start->prompt_logprobs,
                                     .prompt_count = start->prompt_tokens};
         tell_prompt(call, choice_of(call, i, &first.index), &first);
-        written = write_event(completion, &first, NULL);
+        written = write_event(completion, &first);
     }
     if (!written)
         fail_for_memory(completion);
@@ -223,6 +228,7 @@ static void see_delta(void *context, const struct generation_delta *delta) {
             fail_for_memory(completion);
         return;
     }
+    completion->so_far.completion_tokens += delta->id_count;
     bool has_ids = completion->answer.has_ids && delta->id_count > 0;
     if (delta->text_bytes == 0 && delta->logprobs == NULL && !has_ids)
         return;
@@ -236,7 +242,7 @@ static void see_delta(void *context, const struct generation_delta *delta) {
                                .text_offset = kept->text_offset};
     tell_prompt(call, kept, &news);
     tell_echo(call, kept, &news);
-    bool written = write_event(completion, &news, NULL);
+    bool written = write_event(completion, &news);
     kept->text_offset = news.text_offset;
     if (!written)
         fail_for_memory(completion);
@@ -250,7 +256,7 @@ static void see_end(void *context, const struct generation_end_of_choice *end) {
         struct http_choice last = {.index = number, .text = "", .end = end};
         tell_prompt(call, kept, &last);
         tell_echo(call, kept, &last); /* where there was nothing else to tell */
-        if (!write_event(call->completion, &last, NULL))
+        if (!write_event(call->completion, &last))
             fail_for_memory(call->completion);
         return;
     }
@@ -289,6 +295,7 @@ static struct completion *create_completion(struct generation_service *service,
     completion->service = service;
     completion->exchange = exchange;
     completion->include_usage = body->include_usage;
+    completion->continuous_usage = body->include_usage && body->continuous_usage; /* as vLLM */
     completion->n = body->request.n;
     completion->kept_tops = body->request.prompt_logprobs;
     completion->tells_prompt_logprobs = body->prompt_logprobs >= 0;

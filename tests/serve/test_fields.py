@@ -44,7 +44,7 @@ UNKNOWN = {"text": {"temprature": 1, "Temperature": 1, "": 1, "max_completion_to
 WRONG = [("model", 7, "model"), ("request_id", 7, "request_id"), ("request_id", "a b", "request_id"),
          ("stream_options", {"include_usage": "yes"}, "stream_options.include_usage"),
          ("stream_options", {"include_usge": True}, "stream_options.include_usge"),
-         ("stream_options", {"continuous_usage_stats": True}, "stream_options.continuous_usage_stats"),
+         ("stream_options", {"continuous_usage_stats": 1}, "stream_options.continuous_usage_stats"),
          ("stream_options", [], "stream_options"), ("time_limit_ms", -1, "time_limit_ms"),
          ("time_limit_ms", "5", "time_limit_ms"), ("top_p", 2, "top_p"), ("logit_bias", {"5": 101}, "logit_bias[5]"),
          ("stop", ["a"] * 100, "stop"), ("stop", ["a", ""], "stop[1]"), ("n", 1000, "n"), ("echo", 1, "echo"),

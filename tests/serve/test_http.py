@@ -83,6 +83,16 @@ def check_same_as_grpc(server, door):
         assert events[-1]["choices"] == [] and events[-1]["usage"] == {
             **whole["usage"], "prompt_tokens_details": events[-1]["usage"]["prompt_tokens_details"]}
         assert len({e["id"] for e in events}) == 1 and events[0]["object"] == "text_completion"
+        assert not any("usage" in e for e in events[:-1])
+
+
+def check_usage_with_each_event(door):
+    """stream_options.continuous_usage_stats: how many tokens there are so far, of all choices."""
+    options = {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}
+    events = door.stream("/v1/completions", prompt=PROMPT, max_tokens=40, n=2, stream_options=options)
+    told = [e["usage"]["completion_tokens"] for e in events]
+    assert told == sorted(told) and 0 < told[0] < 80 and told[-2:] == [80, 80], told
+    assert len({e["usage"]["prompt_tokens"] for e in events}) == 1
 
 
 def check_many(door):
@@ -341,6 +351,7 @@ def main():
     with Server(ranks=ranks) as server:
         door = Door(server)
         check_same_as_grpc(server, door)
+        check_usage_with_each_event(door)
         check_many(door)
         check_fields(door)
         check_prompt_logprobs(door)
