@@ -39,13 +39,6 @@ static void end_for_memory(struct rpc_call *call) {
                     "the answer: expected one that fits the memory of a request, got more");
 }
 
-/* A string of ours, for a message that is packed at once. */
-static ProtobufCBinaryData borrow(const char *text) {
-    ProtobufCBinaryData bytes = {strlen(text), NULL};
-    memcpy(&bytes.data, &text, sizeof text); /* the member is not const, but only read */
-    return bytes;
-}
-
 static Moebius__V1__ServerState state_of(const struct rpc_admin *admin) {
     switch (generation_service_state(admin->options.service)) {
     case GENERATION_STATE_SERVING:
@@ -80,10 +73,10 @@ static bool fill_ranks(const struct transport *ranks, struct rpc_arena *arena,
     for (int32_t i = 0; i < ranks->size; i++) {
         moebius__v1__rank_info__init(&rank[i]);
         rank[i].rank = (uint32_t)i;
-        rank[i].host = borrow(ranks->host_of[i]);
+        rank[i].host = rpc_message_borrow(ranks->host_of[i]);
         rank[i].local_rank = (uint32_t)local_rank(ranks, i);
-        rank[i].device = borrow("cpu");
-        rank[i].role = borrow(i == 0 ? "coordinator" : "worker");
+        rank[i].device = rpc_message_borrow("cpu");
+        rank[i].role = rpc_message_borrow(i == 0 ? "coordinator" : "worker");
         info->ranks[i] = &rank[i];
     }
     info->n_ranks = size;
@@ -92,10 +85,10 @@ static bool fill_ranks(const struct transport *ranks, struct rpc_arena *arena,
 
 static void reply_info(struct rpc_admin *admin, struct rpc_call *call) {
     Moebius__V1__GetServerInfoResponse info = MOEBIUS__V1__GET_SERVER_INFO_RESPONSE__INIT;
-    info.version = borrow(admin->options.version);
+    info.version = rpc_message_borrow(admin->options.version);
     info.state = state_of(admin);
     info.uptime_us = (uint64_t)(clock_now_ns() - admin->options.start_ns) / 1000;
-    info.mpi = borrow(admin->mpi);
+    info.mpi = rpc_message_borrow(admin->mpi);
     if (fill_ranks(admin->options.ranks->transport, rpc_call_arena(call), &info))
         rpc_message_reply(call, &info.base);
     else

@@ -9,19 +9,12 @@
 #include "runtime/rpc_message.h"
 #include "runtime/rpc_tokenize.h"
 
-/* A string of our own in a message that is packed before it could change. */
-static ProtobufCBinaryData borrow(const char *text) {
-    ProtobufCBinaryData bytes = {text != NULL ? strlen(text) : 0, NULL};
-    memcpy(&bytes.data, &text, sizeof text); /* the member is not const, but only read */
-    return bytes;
-}
-
 static void describe_model(const struct generation_service_options *options,
                            Moebius__V1__GetModelInfoResponse *info) {
     const struct model_spec *spec = options->limits.spec;
-    info->model = borrow(options->limits.model_names[0]);
-    info->architecture = borrow(spec->family);
-    info->dtype = borrow(options->dtype);
+    info->model = rpc_message_borrow(options->limits.model_names[0]);
+    info->architecture = rpc_message_borrow(spec->family);
+    info->dtype = rpc_message_borrow(options->dtype);
     info->vocab_size = (uint32_t)spec->vocabulary;
     info->max_context = (uint32_t)options->limits.positions;
     info->layers = (uint32_t)spec->layers;

@@ -1,6 +1,8 @@
 /* protobuf-c on both sides of a call: unpacked into its arena, packed into its queue. */
 #include "runtime/rpc_message.h"
 
+#include <string.h>
+
 #include "runtime/rpc_arena.h"
 
 const ProtobufCMessage *rpc_message_unpack(struct rpc_call *call,
@@ -16,6 +18,12 @@ const ProtobufCMessage *rpc_message_unpack(struct rpc_call *call,
     else
         rpc_call_finish(call, RPC_INVALID_ARGUMENT, "the request is not a message of its type");
     return NULL;
+}
+
+ProtobufCBinaryData rpc_message_borrow(const char *text) {
+    ProtobufCBinaryData bytes = {text != NULL ? strlen(text) : 0, NULL};
+    memcpy(&bytes.data, &text, sizeof text); /* the member is not const, but only read */
+    return bytes;
 }
 
 enum status rpc_message_send(struct rpc_call *call, const ProtobufCMessage *message) {

@@ -16,6 +16,10 @@ const ProtobufCMessage *rpc_message_unpack(struct rpc_call *call,
                                            const ProtobufCMessageDescriptor *type,
                                            const uint8_t *data, size_t size);
 
+/* A string of ours (NULL: an empty one) as a field of a message that is packed before the string
+ * could change. Local. */
+ProtobufCBinaryData rpc_message_borrow(const char *text);
+
 /* Packs into the call's queue. STATUS_LIMIT, STATUS_NO_MEMORY as rpc_call_send. Local. */
 enum status rpc_message_send(struct rpc_call *call, const ProtobufCMessage *message);
 

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "kernels/base/clock.h"
+#include "runtime/rpc_message.h"
 
 /* ---- statistics ---- */
 
@@ -82,8 +83,28 @@ static void fill_counters(const struct metrics *metrics, Moebius__V1__GetStatsRe
     response->kv_blocks_total = (uint64_t)metrics_value(metrics, METRICS_KV_BLOCKS_TOTAL);
     response->kv_blocks_used = (uint64_t)metrics_value(metrics, METRICS_KV_BLOCKS_USED);
     response->prefix_hit_tokens = counted(metrics, METRICS_PREFIX_CACHE_HITS);
+    response->schedule_us = counted(metrics, METRICS_SCHEDULE_NS) / 1000;
+    response->network_cpu_us = counted(metrics, METRICS_NETWORK_CPU_NS) / 1000;
     response->preemptions = counted(metrics, METRICS_PREEMPTIONS);
     response->step_age_us = (uint64_t)(metrics_value(metrics, METRICS_STEP_AGE_SECONDS) * 1e6);
+}
+
+static bool fill_flows(const struct metrics *metrics, struct rpc_arena *arena,
+                       Moebius__V1__GetStatsResponse *response) {
+    if (metrics_ranks(metrics) == 1)
+        return true;
+    Moebius__V1__FlowSteps *flow = rpc_arena_take(arena, EXPERT_FLOW_COUNT * sizeof *flow);
+    response->flow_steps = rpc_arena_take(arena, EXPERT_FLOW_COUNT * sizeof *response->flow_steps);
+    if (flow == NULL || response->flow_steps == NULL)
+        return false;
+    for (int i = 0; i < EXPERT_FLOW_COUNT; i++) {
+        moebius__v1__flow_steps__init(&flow[i]);
+        flow[i].flow = rpc_message_borrow(expert_flow_name((enum expert_flow)i));
+        flow[i].steps = counted(metrics, (enum metrics_counter)(METRICS_FLOW_STEPS + i));
+        response->flow_steps[i] = &flow[i];
+    }
+    response->n_flow_steps = EXPERT_FLOW_COUNT;
+    return true;
 }
 
 bool rpc_stats_fill(const struct metrics *metrics, int64_t start_ns, bool per_rank,
@@ -99,6 +120,7 @@ bool rpc_stats_fill(const struct metrics *metrics, int64_t start_ns, bool per_ra
            fill_histogram(metrics, METRICS_INTER_TOKEN_LATENCY, 1e6, arena,
                           &response->inter_token_us) &&
            fill_histogram(metrics, METRICS_ITERATION_TOKENS, 1.0, arena, &response->batch_tokens) &&
+           fill_flows(metrics, arena, response) &&
            (!per_rank || fill_ranks(metrics, arena, response));
 }
 

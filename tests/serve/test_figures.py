@@ -158,9 +158,10 @@ def check_experts():
     """The same tokens on one rank and on four: the same pairs, all at home on one."""
     seen = {}
     for ranks in (1, 4):
-        with serving("--moe-flow", "allgather", ranks=ranks) as (server, _):
+        with serving("--moe-flow", "allgather", ranks=ranks) as (server, channel):
             assert Answer(server.stream(fixed_request())).code == CODE.OK
             now = figures(server)
+            stats = ask(channel, "GetStats", admin.GetStatsRequest(), admin.GetStatsResponse)
         pairs, tokens = now["routed_pairs_total"], now["routed_tokens_total"]
         assert pairs == sum(now[f'rank_expert_pairs_total{{rank="{rank}"}}'] for rank in range(ranks)) > tokens > 0
         assert is_near(now["local_activation_rate"], now["local_pairs_total"] / pairs)
@@ -169,7 +170,10 @@ def check_experts():
         flows = {name: value for name, value in now.items() if name.startswith("moe_flow_steps_total")}
         assert len(flows) == 5 and flows['moe_flow_steps_total{flow="allgather"}'] == sum(flows.values()), flows
         assert sum(flows.values()) == (now["steps_total"] if ranks > 1 else 0), (flows, now["steps_total"])
+        told = {f'moe_flow_steps_total{{flow="{row.flow}"}}': row.steps for row in stats.flow_steps}
+        assert told == (flows if ranks > 1 else {}), told
         assert 0 < now["schedule_seconds_total"] < now["step_seconds_sum"]
+        assert abs(stats.schedule_us - now["schedule_seconds_total"] * 1e6) <= 1, stats.schedule_us
     assert seen[1] == seen[4], seen
 
 
