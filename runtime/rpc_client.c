@@ -48,6 +48,7 @@ static int on_data(nghttp2_session *nghttp2, uint8_t flags, int32_t stream_id, c
 static int on_frame(nghttp2_session *nghttp2, const nghttp2_frame *frame, void *context) {
     (void)nghttp2;
     struct rpc_client *client = context;
+    client->is_established = true; /* the first frame is the server's SETTINGS, by protocol */
     if (frame->hd.type == NGHTTP2_GOAWAY)
         client->is_going = true;
     return 0;
@@ -151,7 +152,7 @@ static void disconnect(struct rpc_client *client) {
     rpc_pipe_close(&client->pipe);
     nghttp2_session_del(client->nghttp2);
     client->nghttp2 = NULL;
-    client->has_pipe = client->is_going = client->is_broken = false;
+    client->has_pipe = client->is_established = client->is_going = client->is_broken = false;
     client->ping_ns = 0;
 }
 
@@ -189,9 +190,10 @@ static void look_at_clocks(void *context) {
     struct rpc_client *client = context;
     const struct rpc_client_options *options = &client->options;
     int64_t now_ns = rpc_loop_now_ns(client->loop);
-    if (client->nghttp2 == NULL) {
+    if (!client->is_established) {
         if (now_ns - client->started_ns > options->connect_ms * NS_PER_MS) {
-            on_closed(client, "no connection in time");
+            on_closed(client, client->nghttp2 == NULL ? "no connection in time"
+                                                      : "no word of HTTP/2 in time");
             return;
         }
     } else if (client->ping_ns > 0) {

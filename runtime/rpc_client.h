@@ -23,7 +23,7 @@ struct rpc_client_options {
                             rpc_client_create */
     const char *token;   /* sent as "authorization: Bearer TOKEN"; NULL: none. Copied */
     const struct rpc_tls *tls; /* NULL: cleartext. Kept */
-    int64_t connect_ms;        /* until connection and handshakes stand */
+    int64_t connect_ms;        /* until it is connected and the server has spoken HTTP/2 */
     int64_t keepalive_ms;      /* silence of the server, while calls run, until it is pinged */
     int64_t keepalive_timeout_ms;
     int64_t message_bytes_max; /* of one answer message; larger: RESOURCE_EXHAUSTED */

@@ -25,6 +25,7 @@ struct rpc_client {
     struct rpc_pipe pipe;
     bool has_pipe;            /* connecting or connected */
     nghttp2_session *nghttp2; /* NULL: not connected */
+    bool is_established;      /* the server has spoken HTTP/2 */
     bool is_going; /* the server has said GOAWAY: new calls wait for the next connection */
     bool is_broken;
     struct rpc_loop_timer tick;

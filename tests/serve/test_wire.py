@@ -3,6 +3,7 @@ binary against the same server. Usage: as serve_client.py says, with an optional
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -353,6 +354,21 @@ def check_nobody_there():
         assert ran.returncode == 13 and ran.stderr.count("\n") == 1 and "127.0.0.1:1" in ran.stderr, ran
 
 
+def check_silence():
+    """Somebody listens and never says a word: it is a server that is not there, after ten seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        runs = [subprocess.Popen([os.environ["MOEBIUS"], *arguments, "--server", address], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                for arguments in (["complete", "x"], ["chat"], ["bench", "serve", "--num-prompts", "1"])]
+        for run in runs:
+            run.stdin.write("x\n")
+            run.stdin.flush()
+        for run in runs:
+            _, said = run.communicate(timeout=300)
+            assert run.returncode == 13 and f"{address}: no word of HTTP/2 in time" in said, (run.args, said)
+
+
 def check_chat(server):
     lines = "How many legs have two cows?\n\nAnd three?\n"
     ran = client(server, "chat", "--temperature=0", "--max-tokens=12", "--json", feed=lines)
@@ -426,6 +442,7 @@ def main():
             check_interrupt(server, channel)
             check_drain(server, channel)
     if ranks == 1:
+        check_silence()
         check_keys()
         check_full_queue()
 

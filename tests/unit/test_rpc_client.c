@@ -17,6 +17,7 @@
 #include "runtime/rpc_client.h"
 #include "runtime/rpc_loop.h"
 #include "runtime/rpc_server.h"
+#include "runtime/rpc_socket.h"
 #include "tests/rpc/interop_service.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -319,6 +320,32 @@ static void test_goaway(void **state) {
     stop(&bench);
 }
 
+/* Somebody listens, and never says a word. */
+static void test_silence(void **state) {
+    (void)state;
+    struct bench bench = {0};
+    struct rpc_socket_bound silent = {0};
+    assert_int_equal(rpc_loop_create(&bench.loop), STATUS_OK);
+    assert_int_equal(rpc_socket_bind("127.0.0.1:0", &silent), STATUS_OK);
+    assert_int_equal(rpc_socket_listen(&silent), STATUS_OK);
+    struct rpc_client_options options;
+    rpc_client_options_default(&options);
+    assert_in_range(options.connect_ms, 1000, 10000);
+    options.address = silent.address;
+    options.connect_ms = 200;
+    assert_int_equal(rpc_client_create(bench.loop, &options, &bench.client), STATUS_OK);
+    struct result result = {0};
+    Grpc__Testing__SimpleRequest request = GRPC__TESTING__SIMPLE_REQUEST__INIT;
+    begin(&bench, "UnaryCall", &request.base, 0, &result);
+    wait_for(&bench, &result);
+    assert_int_equal(result.code, RPC_UNAVAILABLE);
+    assert_non_null(strstr(result.message, silent.address));
+    assert_non_null(strstr(result.message, "no word of HTTP/2 in time"));
+    rpc_client_destroy(bench.client);
+    rpc_loop_destroy(bench.loop);
+    rpc_socket_unbind(&silent);
+}
+
 static void test_addresses(void **state) {
     (void)state;
     struct rpc_loop *loop;
@@ -344,6 +371,7 @@ int main(void) {
         cmocka_unit_test(test_deadline_and_cancel),
         cmocka_unit_test(test_reconnects),
         cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_silence),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
