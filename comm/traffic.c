@@ -66,7 +66,7 @@ void traffic_count_to(struct traffic *traffic, int32_t peer, enum traffic_kind k
 const char *traffic_kind_name(enum traffic_kind kind) {
     static const char *const names[TRAFFIC_KIND_COUNT] = {
         "plan",           "rows",       "status",     "dispatch", "combine",
-        "reduce-scatter", "all-gather", "all-reduce", "norm",     "weights"};
+        "reduce-scatter", "all-gather", "all-reduce", "norm"};
     ASSERT((unsigned)kind < TRAFFIC_KIND_COUNT);
     return names[kind];
 }

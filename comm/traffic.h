@@ -17,7 +17,6 @@ enum traffic_kind {
     TRAFFIC_ALL_GATHER,     /* slices back to every rank of the group */
     TRAFFIC_ALL_REDUCE,     /* only in the deepspeed flow */
     TRAFFIC_NORM,           /* sums of squares of a norm over the heads of several ranks */
-    TRAFFIC_WEIGHTS,        /* loading */
     TRAFFIC_KIND_COUNT
 };
 

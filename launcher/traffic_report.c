@@ -127,17 +127,20 @@ static void write_link(struct json_writer *json, const char *key, const struct l
 static void write_flows(struct json_writer *json, const struct expert_exchange *exchange) {
     json_writer_text(json, "moe_flow", expert_flow_name(exchange->ranks->flow));
     json_writer_begin_object(json, "flow_steps");
-    for (int flow = 0; flow < EXPERT_FLOW_COUNT; flow++)
+    int64_t steps = 0; /* 0: nothing was reckoned */
+    for (int flow = 0; flow < EXPERT_FLOW_COUNT; flow++) {
         json_writer_integer(json, expert_flow_name((enum expert_flow)flow),
                             exchange->steps_of[flow]);
+        steps += exchange->steps_of[flow];
+    }
     json_writer_end_object(json);
     if (exchange->ranks->flow != EXPERT_FLOW_AUTO)
         return;
-    json_writer_begin_object(json, "reckoned_dispatch_seconds"); /* summed over the steps */
+    json_writer_begin_object(json, "reckoned_dispatch_seconds");
     for (int flow = 0; flow < EXPERT_FLOW_COUNT; flow++)
         if (exchange->cost_ns[flow] > 0.0)
             json_writer_number(json, expert_flow_name((enum expert_flow)flow),
-                               exchange->cost_ns[flow] * 1e-9);
+                               exchange->cost_ns[flow] / (double)steps * 1e-9);
     json_writer_end_object(json);
     write_link(json, "node_link", &exchange->links.node);
     write_link(json, "remote_link", &exchange->links.remote);

@@ -270,6 +270,74 @@ static void check_bench(const struct program *mpirun, char **argv) {
     json_decref(answer);
 }
 
+/* ---- every field is explained ---- */
+
+#define FIELDS "launcher/traffic_report.h"
+
+/* Whether a line of the table in FIELDS begins with the name. */
+static bool is_explained(const char *text, const char *name) {
+    size_t length = strlen(name);
+    for (const char *at = text; (at = strstr(at, "\n *   ")) != NULL; at++) {
+        const char *word = at + 3 + strspn(at + 3, " ");
+        if (strncmp(word, name, length) == 0 && (word[length] == ' ' || word[length] == '\n'))
+            return true;
+    }
+    return false;
+}
+
+/* How many fields of `value`, at any depth, are not explained; names them if `loud`. */
+static int count_unknown(const json_t *value, const char *text, bool loud) {
+    int unknown = 0;
+    for (size_t i = 0; json_is_array(value) && i < json_array_size(value); i++)
+        unknown += count_unknown(json_array_get(value, i), text, loud);
+    if (!json_is_object(value))
+        return unknown;
+    const char *name;
+    json_t *member;
+    json_object_foreach((json_t *)(uintptr_t)value, name, member) {
+        bool known = is_explained(text, name);
+        EXPECT(known || !loud, "--traffic-json: expected an explanation of '%s' in " FIELDS, name);
+        unknown += (known ? 0 : 1) + count_unknown(member, text, loud);
+    }
+    return unknown;
+}
+
+/* Two flows and tensor parallelism show all there is. */
+static void check_fields(const struct program *mpirun, char **argv) {
+    static const char *const flows[] = {"auto", "deepspeed"};
+    char path[128];
+    size_t size;
+    char *text = program_read_file(FIELDS, &size);
+    program_scratch_path(mpirun, "fields.json", path, sizeof path);
+    for (size_t i = 0; i < 2; i++) {
+        json_decref(
+            program_json_run(mpirun, (const char *const[]){MPIRUN_FLAGS, "-n",
+                                                           "4",          argv[2],
+                                                           "generate",   "--model",
+                                                           argv[3],      "--threads",
+                                                           "1",          "--log-level",
+                                                           "error",      "--token-ids",
+                                                           "1 2 3",      "--max-tokens",
+                                                           "40",         "--ignore-eos",
+                                                           "--json",     "--ranks-per-node",
+                                                           "2",          "--tensor-parallel-size",
+                                                           "2",          "--moe-flow",
+                                                           flows[i],     "--traffic-json",
+                                                           path,         NULL}));
+        json_t *traffic = program_json_load(path);
+        count_unknown(traffic, text, true);
+        const json_t *layers = json_object_get(traffic, "layers");
+        const json_t *last = json_array_get(layers, json_array_size(layers) - 1);
+        EXPECT(json_integer_value(json_object_get(last, "layer")) == -1 &&
+                   field(last, "plan", "node_messages") > 0,
+               "%s: expected what belongs to no layer at the end", flows[i]);
+        json_object_set_new(traffic, "surprise", json_integer(1)); /* control */
+        EXPECT(count_unknown(traffic, text, false) == 1, "control: a field that nobody explained");
+        json_decref(traffic);
+    }
+    free(text);
+}
+
 int main(int argc, char **argv) {
     static const char *const flows[] = {"a2a", "a2a-dedup", "allgather", "hierarchical"};
     static struct model_spec spec;
@@ -298,8 +366,10 @@ int main(int argc, char **argv) {
         json_decref(run.traffic);
         safetensors_close(run.file);
     }
-    if (!dummy)
+    if (!dummy) {
         check_bench(&mpirun, argv);
+        check_fields(&mpirun, argv);
+    }
     program_deinit(&mpirun);
     return expect_failures == 0 ? 0 : 1;
 }
