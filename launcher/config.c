@@ -35,6 +35,20 @@ int config_processes(void) {
     return 1;
 }
 
+int32_t config_rank(void) {
+    /* In the order of config_processes; PMIx says no number of processes, but a rank. */
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                        "SLURM_PROCID"};
+    if (config_processes() == 1)
+        return 0;
+    for (size_t i = 0; i < sizeof ranks / sizeof ranks[0]; i++) {
+        const char *text = getenv(ranks[i]);
+        if (text != NULL)
+            return (int32_t)strtol(text, NULL, 10);
+    }
+    return 0;
+}
+
 const char *config_environment(const char *flag) {
     char name[96] = PREFIX;
     size_t length = sizeof PREFIX - 1;

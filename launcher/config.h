@@ -13,6 +13,10 @@ bool config_under_launcher(void);
  */
 int config_processes(void);
 
+/* Which of them this process is, as its launcher says; 0 when nobody says. For the log, before MPI
+ * has started: ranks come from MPI alone. Local. */
+int32_t config_rank(void);
+
 /* The value that the environment has for a flag: MOEBIUS_MAX_NUM_SEQS for "max-num-seqs". NULL:
  * none. Local. */
 const char *config_environment(const char *flag);

@@ -8,6 +8,7 @@
 
 #include "kernels/base/log.h"
 #include "launcher/binding.h"
+#include "launcher/config.h"
 #include "launcher/job.h"
 #include "launcher/model_folder.h"
 
@@ -174,7 +175,7 @@ enum status engine_flags_values(const struct engine_flags *flags, struct engine_
                   flags->log_level);
         return STATUS_USAGE;
     }
-    log_setup(level, 0);
+    log_setup(level, config_rank());
     RETURN_IF_ERROR(
         choose("log-format", flags->log_format, log_formats, "text or json", &log_format));
     log_set_json(log_format == 1);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/base/build_id.h"
 #include "kernels/base/log.h"
@@ -65,6 +66,16 @@ static enum status check_processes(const char *name, bool on_ranks) {
     return STATUS_USAGE;
 }
 
+/* Whatever is wrong on one of many hosts, its line says where, also before MPI has started. */
+static void name_this_rank(void) {
+    char host[64] = "";
+    if (config_processes() == 1)
+        return;
+    log_set_rank(config_rank());
+    if (gethostname(host, sizeof host - 1) == 0)
+        log_set_host(host);
+}
+
 static enum status run_command(int index, int argc, char **argv) {
     RETURN_IF_ERROR(check_processes(commands[index].name, commands[index].on_ranks));
     return commands[index].run(argc, argv);
@@ -100,6 +111,7 @@ static enum status run(int argc, char **argv) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of write, not the end of us */
     keep_standard_streams();
+    name_this_rank();
     enum status status = run(argc, argv);
     bool was_lost = ferror(stdout) != 0;
     if ((fflush(stdout) != 0 || was_lost) && status == STATUS_OK) {

@@ -12,12 +12,21 @@
 static struct {
     enum log_level level;
     int32_t rank;
+    char host[64]; /* "": not told */
     bool is_json;
 } log_settings = {.level = LOG_LEVEL_INFO, .rank = 0};
 
 static _Thread_local struct log_diverted *log_diverted_to;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
+
+/* Bad input ends up in messages: a control character must not forge a second line or drive a
+ * terminal. */
+static void escape_controls(char *text, size_t size) {
+    for (size_t i = 0; i < size && text[i] != '\0'; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = '?';
+}
 
 void log_setup(enum log_level level, int32_t rank) {
     log_settings.level = level;
@@ -26,6 +35,11 @@ void log_setup(enum log_level level, int32_t rank) {
 
 void log_set_rank(int32_t rank) {
     log_settings.rank = rank;
+}
+
+void log_set_host(const char *host) {
+    snprintf(log_settings.host, sizeof log_settings.host, "%s", host);
+    escape_controls(log_settings.host, sizeof log_settings.host);
 }
 
 void log_set_json(bool is_json) {
@@ -40,14 +54,6 @@ int log_level_parse(const char *name, enum log_level *level) {
         }
     }
     return -1;
-}
-
-/* Bad input ends up in messages: a control character must not forge a second line or drive a
- * terminal. */
-static void escape_controls(char *text, size_t size) {
-    for (size_t i = 0; i < size && text[i] != '\0'; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            text[i] = '?';
 }
 
 void log_divert_begin(struct log_diverted *diverted) {
@@ -120,9 +126,10 @@ static void write_text(enum log_level level, const char *place, const char *text
     localtime_r(&now.tv_sec, &local);
     char clock_text[32], out[2304];
     strftime(clock_text, sizeof clock_text, "%H:%M:%S", &local);
-    int length =
-        snprintf(out, sizeof out, "%s.%03d %d %s %s %s\n", clock_text, (int)(now.tv_nsec / 1000000),
-                 log_settings.rank, level_names[level], place, text);
+    int length = snprintf(out, sizeof out, "%s.%03d %d%s%s %s %s %s\n", clock_text,
+                          (int)(now.tv_nsec / 1000000), log_settings.rank,
+                          log_settings.host[0] != '\0' ? "@" : "", log_settings.host,
+                          level_names[level], place, text);
     write_line(out, length, sizeof out);
 }
 
@@ -131,13 +138,17 @@ static void write_json(enum log_level level, const char *place, const char *text
     clock_gettime(CLOCK_REALTIME, &now);
     struct tm utc;
     gmtime_r(&now.tv_sec, &utc);
-    char clock_text[32], escaped[4096], out[4352];
+    char clock_text[32], host[160] = "", escaped[4096], out[4512];
     strftime(clock_text, sizeof clock_text, "%Y-%m-%dT%H:%M:%S", &utc);
+    if (log_settings.host[0] != '\0') {
+        escape_json(log_settings.host, escaped, sizeof escaped);
+        snprintf(host, sizeof host, "\"host\": \"%.140s\", ", escaped);
+    }
     escape_json(text, escaped, sizeof escaped);
     int length = snprintf(out, sizeof out,
-                          "{\"time\": \"%s.%03dZ\", \"rank\": %d, \"level\": \"%s\", "
+                          "{\"time\": \"%s.%03dZ\", \"rank\": %d, %s\"level\": \"%s\", "
                           "\"place\": \"%s\", \"text\": \"%s\"}\n",
-                          clock_text, (int)(now.tv_nsec / 1000000), log_settings.rank,
+                          clock_text, (int)(now.tv_nsec / 1000000), log_settings.rank, host,
                           level_names[level], place, escaped);
     write_line(out, length, sizeof out);
 }

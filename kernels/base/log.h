@@ -1,4 +1,5 @@
-/* The log: one line a message on stderr: time, rank, level, file:line, text.
+/* The log: one line a message on stderr: time, rank (rank@host where there are several), level,
+ * file:line, text.
  * Levels: error = cannot go on as asked; warn = odd, going on; info = life of the process; debug;
  * trace. Errors of the user's input (files, flags, requests) are logged once, where they are first
  * known, as one line that names the file, the field, what was expected and what was found. Prompt
@@ -24,7 +25,11 @@ void log_setup(enum log_level level, int32_t rank);
 /* The rank that is printed in each line, from now on. Local. */
 void log_set_rank(int32_t rank);
 
-/* Whether lines are JSON objects from now on (time in UTC, rank, level, place, text) instead of
+/* The host that is printed with the rank, from now on; "": none (the default). At most 63 bytes of
+ * it. Call before threads start. Local. */
+void log_set_host(const char *host);
+
+/* Whether lines are JSON objects from now on (time in UTC, rank, host if one is set, level, place, text) instead of
  * text. Call before threads start. Local. */
 void log_set_json(bool is_json);
 

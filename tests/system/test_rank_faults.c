@@ -203,6 +203,15 @@ static void check_start(const char *path, const char *const *arguments, const ch
     program_deinit(&program);
 }
 
+/* How a rank's error lines say where they are from. */
+static const char *place_of(int rank) {
+    static char text[96];
+    char host[64] = "";
+    gethostname(host, sizeof host - 1);
+    snprintf(text, sizeof text, " %d@%s error ", rank, host);
+    return text;
+}
+
 #define GENERATE "generate", "--token-ids", "1 2", "--log-level", "error", "--model"
 
 /* Rank 2's copy of the checkpoint is a byte short. */
@@ -222,12 +231,20 @@ static void check_unreadable(const struct program *scratch, char **argv) {
     const char *const arguments[] = {
         MPIRUN_FLAGS, "-n",   "2", argv[2], GENERATE, argv[3], ":",      "-n",    "1", argv[2],
         GENERATE,     folder, ":", "-n",    "1",      argv[2], GENERATE, argv[3], NULL};
-    check_start(argv[1], arguments, "unreadable shard", STATUS_BAD_CHECKPOINT, " 2 error ", to);
+    check_start(argv[1], arguments, "unreadable shard", STATUS_BAD_CHECKPOINT, place_of(2), to);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(to, sizeof to, "%s/%s", folder, files[i]);
         unlink(to);
     }
     rmdir(folder);
+}
+
+/* A folder that is not there on rank 1: found before MPI has started. */
+static void check_not_mounted(char **argv) {
+    const char *const arguments[] = {MPIRUN_FLAGS, "-n",       "1",  argv[2], GENERATE,
+                                     argv[3],      ":",        "-n", "1",     argv[2],
+                                     GENERATE,     "/nowhere", NULL};
+    check_start(argv[1], arguments, "not mounted", STATUS_IO, place_of(1), "'/nowhere'");
 }
 
 #ifdef __SANITIZE_ADDRESS__ /* takes terabytes of addresses, so that no limit can be set */
@@ -246,7 +263,7 @@ static void check_memory(char **argv) {
         MPIRUN_FLAGS, "-n", "1",  argv[2], GENERATE, argv[3], "--max-num-batched-tokens",
         "16384",      ":",  "-n", "1",     "sh",     "-c",    command,
         NULL};
-    check_start(argv[1], arguments, "out of memory", STATUS_NO_MEMORY, " 1 error ",
+    check_start(argv[1], arguments, "out of memory", STATUS_NO_MEMORY, place_of(1),
                 ": Cannot allocate memory");
 }
 
@@ -269,6 +286,7 @@ int main(int argc, char **argv) {
     program_init(&scratch, argv[2]);
     check_faults(&scratch, argv);
     check_unreadable(&scratch, argv);
+    check_not_mounted(argv);
     program_deinit(&scratch);
     check_memory(argv);
     check_no_launcher(argv);

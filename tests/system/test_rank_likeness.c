@@ -3,7 +3,6 @@
  * the program are alike, and so are those that lack an instruction set. Usage: test_rank_likeness
  * MPIRUN MOEBIUS FOLDER */
 #define _GNU_SOURCE
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +18,15 @@
 #define JOB_SECONDS_MAX "20" /* a machine under load; then mpirun ends the job in its own way */
 #define ID_BYTES 20
 
-/* Lines of ours, "TIME RANK error ...": mpirun speaks of errors too. */
+/* Lines of ours, "TIME RANK@HOST error ...": mpirun speaks of errors too. */
 static int count_errors(const char *log) {
     int count = 0;
-    for (; (log = strstr(log, " error ")) != NULL; log++)
-        count += isdigit((unsigned char)log[-1]) ? 1 : 0;
+    for (const char *at = log; (at = strstr(at, " error ")) != NULL; at++) {
+        const char *word = at;
+        while (word > log && word[-1] != ' ' && word[-1] != '\n')
+            word--;
+        count += memchr(word, '@', (size_t)(at - word)) != NULL ? 1 : 0;
+    }
     return count;
 }
 

@@ -93,6 +93,25 @@ static void json_lines_hold_any_text(void **state) {
     assert_non_null(strstr(capture.text, " 3 info test_base.c:"));
 }
 
+static void lines_of_several_ranks_name_the_host(void **state) {
+    (void)state;
+    struct capture capture;
+    log_setup(LOG_LEVEL_INFO, 3);
+    log_set_host("node\"7");
+    capture_begin(&capture);
+    LOG_INFO("plain");
+    capture_end(&capture);
+    assert_non_null(strstr(capture.text, " 3@node\"7 info test_base.c:"));
+    log_set_json(true);
+    capture_begin(&capture);
+    LOG_INFO("an object");
+    capture_end(&capture);
+    log_set_json(false);
+    log_set_host("");
+    assert_non_null(
+        strstr(capture.text, "\"rank\": 3, \"host\": \"node\\\"7\", \"level\": \"info\""));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exit_codes_are_distinct),
@@ -100,6 +119,7 @@ int main(void) {
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(clock_never_goes_back),
         cmocka_unit_test(json_lines_hold_any_text),
+        cmocka_unit_test(lines_of_several_ranks_name_the_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
