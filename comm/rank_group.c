@@ -4,15 +4,21 @@
 
 #include <limits.h>
 #include <mpi.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "comm/collective.h"
 #include "comm/transport_mpi.h"
 #include "kernels/base/build_id.h"
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
+
+#define PATIENCE_TIMEOUTS 6
+#define PATIENCE_MS_LEAST (60 * 1000)
+#define LATE_COORDINATOR_MS (30 * 60 * 1000) /* it may have gigabytes to write */
 
 static enum status start_alone(struct rank_group *group) {
     RETURN_IF_ERROR(transport_self_create(&group->transport));
@@ -52,35 +58,40 @@ static void number_lane(struct rank_group *group) {
 /* What every rank tells first. Its size is part of what builds must agree about: MPI itself ends a
  * job in which a rank brings another one. */
 struct introduction {
-    char host[64], build[BUILD_ID_SIZE];
+    char host[64], build[BUILD_ID_SIZE], command[32];
 };
 
-/* Only the coordinator says it, and nobody goes on to end the job before it has. */
-static enum status compare_builds(const struct introduction *all, int32_t rank, int32_t size) {
+/* One of the texts that have to be the same on all ranks. Only the coordinator says it, and nobody
+ * goes on to end the job before it has. */
+static enum status compare(const struct introduction *all, const struct rank_group *group,
+                           const char *what, size_t offset) {
+    const char *expected = (const char *)all + offset;
     int32_t first = 0, count = 0;
-    for (int32_t other = size - 1; other > 0; other--) {
-        if (memcmp(all[other].build, all[0].build, sizeof all[0].build) == 0)
+    for (int32_t other = group->size - 1; other > 0; other--) {
+        if (strcmp((const char *)&all[other] + offset, expected) == 0)
             continue;
         first = other;
         count++;
     }
     if (count == 0)
         return STATUS_OK;
-    if (rank == 0)
-        LOG_ERROR("rank %d on %s: build of the program: expected %s as on rank 0 on %s, got %s; "
+    if (group->rank == 0)
+        LOG_ERROR("rank %d on %s: %s: expected %s as on rank 0 on %s, got %s; "
                   "%d of %d ranks run another than rank 0",
-                  first, all[first].host, all[0].build, all[0].host, all[first].build, count, size);
+                  first, all[first].host, what, expected, all[0].host,
+                  (const char *)&all[first] + offset, count, group->size);
     MPI_Barrier(MPI_COMM_WORLD);
     return STATUS_PEER;
 }
 
 /* Who is where, and that all are the same program: before anything travels whose form another build
  * may have changed. */
-static enum status introduce(struct rank_group *group) {
+static enum status introduce(struct rank_group *group, const char *command) {
     struct introduction own = {.host = ""};
     if (gethostname(own.host, sizeof own.host - 1) != 0)
         snprintf(own.host, sizeof own.host, "rank%d", group->rank);
     build_id_write(own.build);
+    snprintf(own.command, sizeof own.command, "%s", command);
     struct introduction *all = calloc((size_t)group->size, sizeof *all);
     if (all == NULL) {
         LOG_ERROR("ranks: cannot take the table of %d ranks", group->size);
@@ -89,12 +100,16 @@ static enum status introduce(struct rank_group *group) {
     MPI_Allgather(&own, sizeof own, MPI_CHAR, all, sizeof own, MPI_CHAR, MPI_COMM_WORLD);
     for (int32_t rank = 0; rank < group->size; rank++)
         memcpy(group->host_of[rank], all[rank].host, sizeof all[rank].host);
-    enum status status = compare_builds(all, group->rank, group->size);
+    enum status status =
+        compare(all, group, "build of the program", offsetof(struct introduction, build));
+    if (status == STATUS_OK)
+        status = compare(all, group, "command", offsetof(struct introduction, command));
     free(all);
     return status;
 }
 
-static enum status start_with_mpi(int32_t timeout_ms, struct rank_group *group) {
+static enum status start_with_mpi(const struct rank_group_options *options,
+                                  struct rank_group *group) {
     int provided, rank, size;
     MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -114,18 +129,52 @@ static enum status start_with_mpi(int32_t timeout_ms, struct rank_group *group) 
         LOG_ERROR("ranks: cannot take the table of %d ranks", size);
         return STATUS_NO_MEMORY;
     }
-    RETURN_IF_ERROR(introduce(group));
+    RETURN_IF_ERROR(introduce(group, options->command));
     number_nodes(group);
-    return transport_mpi_create(group->node_of, (const char(*)[64])group->host_of, timeout_ms,
-                                &group->transport);
+    return transport_mpi_create(group->node_of, (const char(*)[64])group->host_of,
+                                options->timeout_ms, &group->transport);
 }
 
-enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct rank_group *group) {
+int32_t rank_group_patience_ms(int32_t timeout_ms) {
+    return timeout_ms > PATIENCE_MS_LEAST / PATIENCE_TIMEOUTS ? PATIENCE_TIMEOUTS * timeout_ms
+                                                              : PATIENCE_MS_LEAST;
+}
+
+/* Nothing that MPI does in here has a deadline of its own. */
+static enum status start_watched(const struct rank_group_options *options,
+                                 struct rank_group *group) {
+    struct rank_watch_options watched = {.phase = "MPI_Init",
+                                         .timeout_ms = options->timeout_ms,
+                                         .deadline_ms =
+                                             rank_group_patience_ms(options->timeout_ms)};
+    struct rank_watch *watch = rank_watch_begin(&watched);
+    enum status status = start_with_mpi(options, group);
+    rank_watch_end(watch);
+    return status;
+}
+
+enum status rank_group_start(const struct rank_group_options *options, struct rank_group *group) {
     *group = (struct rank_group){.tp_size = 1, .dp_size = 1};
-    enum status status = under_launcher ? start_with_mpi(timeout_ms, group) : start_alone(group);
+    enum status status =
+        options->under_launcher ? start_watched(options, group) : start_alone(group);
     group->dp_size = group->size;
     group->dp_rank = group->tp_first = group->rank;
     return status;
+}
+
+static struct rank_watch *watch_phase(const struct rank_group *group, const char *phase,
+                                      int32_t deadline_ms) {
+    if (group->size == 1)
+        return NULL;
+    struct rank_watch_options watched = {.phase = phase,
+                                         .timeout_ms = group->transport->timeout_ms,
+                                         .deadline_ms = deadline_ms,
+                                         .host_of = (const char(*)[64])group->host_of};
+    return rank_watch_begin(&watched);
+}
+
+struct rank_watch *rank_group_watch(const struct rank_group *group, const char *phase) {
+    return watch_phase(group, phase, 0);
 }
 
 /* "3", or "not given" for 0. */
@@ -231,17 +280,48 @@ enum status rank_group_alltoallv(const struct rank_group *group, const void *sen
     return code == MPI_SUCCESS ? STATUS_OK : STATUS_PEER;
 }
 
+/* The others tell the coordinator that they are here, and leave when it says so. */
+static enum status take_leave(const struct rank_group *group) {
+    struct transport_scope scope = {.step = 0, .layer = -1, .kind = TRAFFIC_STATUS};
+    int32_t members[TRANSPORT_RANKS_MAX];
+    int64_t sizes[TRANSPORT_RANKS_MAX], bytes = 0;
+    void *into[TRANSPORT_RANKS_MAX] = {NULL};
+    for (int32_t i = 0; i < group->size; i++)
+        members[i] = i;
+    struct collective_group world = {.transport = group->transport,
+                                     .members = members,
+                                     .count = group->size,
+                                     .self = group->rank};
+    group->transport->traffic = NULL;
+    group->transport->timeout_ms = rank_group_patience_ms(group->transport->timeout_ms);
+    RETURN_IF_ERROR(collective_gather(&world, &scope, NULL, 0, into, 0, sizes));
+    group->transport->timeout_ms = LATE_COORDINATOR_MS;
+    return collective_broadcast(&world, &scope, true, NULL, 0, &bytes);
+}
+
 void rank_group_finish(struct rank_group *group) {
-    bool with_mpi = group->node_of != NULL;
+    bool with_mpi = group->node_of != NULL,
+         with_others = with_mpi && group->transport != NULL && group->size > 1;
+    struct rank_watch *watch = NULL;
+    if (with_others) {
+        int32_t timeout_ms = group->transport->timeout_ms;
+        watch = watch_phase(group, "the end of the job", 0);
+        if (take_leave(group) != STATUS_OK)
+            rank_group_abort(group, status_exit_code(STATUS_PEER));
+        rank_watch_end(watch);
+        group->transport->timeout_ms = timeout_ms;
+        watch = watch_phase(group, "MPI_Finalize", rank_group_patience_ms(timeout_ms));
+    }
     if (group->transport != NULL)
         group->transport->ops->destroy(group->transport);
+    if (with_mpi)
+        MPI_Finalize();
+    rank_watch_end(watch);
     free(group->node_members);
     free(group->lane_members);
     free(group->node_of);
     free(group->host_of);
     *group = (struct rank_group){0};
-    if (with_mpi)
-        MPI_Finalize();
 }
 
 _Noreturn void rank_group_abort(const struct rank_group *group, int exit_code) {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/rank_watch.h"
 #include "comm/transport.h"
 #include "kernels/base/status.h"
 
@@ -26,11 +27,27 @@ struct rank_group {
     struct transport *transport;  /* of the world */
 };
 
-/* Joins the job: MPI_Init_thread (FUNNELED) when `under_launcher` (mpirun or srun started us), else
- * one rank without MPI. STATUS_PEER (logged) when MPI does not give the thread level, or when a
- * rank runs another build of the program than rank 0 (rank 0 logs it alone: rank, host, both).
- * STATUS_NO_MEMORY (logged). tp_size is set by rank_group_shape. Collective. */
-enum status rank_group_start(bool under_launcher, int32_t timeout_ms, struct rank_group *group);
+struct rank_group_options {
+    bool under_launcher; /* mpirun or srun started us */
+    int32_t timeout_ms;  /* of every wait for another rank; --comm-timeout */
+    const char *command; /* what this rank is to do, for people; at most 31 bytes */
+};
+
+/* Joins the job: MPI_Init_thread (FUNNELED) under a launcher, else one rank without MPI.
+ * STATUS_PEER (logged) when MPI does not give the thread level, or when a rank runs another build
+ * of the program or another command than rank 0 (rank 0 logs it alone: rank, host, both).
+ * STATUS_NO_MEMORY (logged). Ends the process as rank_watch_begin says when a rank is stopped, or
+ * when not all have come within rank_group_patience_ms. tp_size is set by rank_group_shape.
+ * Collective. */
+enum status rank_group_start(const struct rank_group_options *options, struct rank_group *group);
+
+/* How long ranks wait for each other to join and to leave: six times the timeout, since many start
+ * at once from one file system, and a minute at least. Local. */
+int32_t rank_group_patience_ms(int32_t timeout_ms);
+
+/* Watches the ranks of this host through a phase in which they may be silent for long; NULL when
+ * there are no others. Local. */
+struct rank_watch *rank_group_watch(const struct rank_group *group, const char *phase);
 
 /* Arranges the world as dp_size x tp_size. 0 means not given: tp is size / dp where that is given,
  * else 1, and dp is size / tp. STATUS_USAGE (logged with the nearest possible combinations) when tp
@@ -55,7 +72,9 @@ enum status rank_group_alltoallv(const struct rank_group *group, const void *sen
                                  const int64_t *sent_bytes, void *received,
                                  const int64_t *received_bytes);
 
-/* Leaves in good order (MPI_Finalize). Collective. */
+/* Leaves in good order (MPI_Finalize): when all others do. The coordinator may come late, with
+ * something to write; another rank that does not come, or is stopped, ends the job with
+ * STATUS_PEER's exit code (logged: rank, host). Collective. */
 void rank_group_finish(struct rank_group *group);
 
 /* Ends all ranks at once with this exit code (MPI_Abort); one rank: exits. Never returns. Local. */

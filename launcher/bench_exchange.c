@@ -393,8 +393,8 @@ enum status bench_exchange(int argc, char **argv) {
         };
     int32_t count = engine_flags_entries(&flags.engine, entries, EXCHANGE_ENTRIES);
     struct option_command command = {
-        .name = "bench",
-        .usage = "exchange [options]",
+        .name = "bench exchange",
+        .usage = "[options]",
         .summary = "Measures dispatch and combine of one MoE layer on the ranks of this job, by "
                    "every flow, beside a\nplain MPI_Alltoallv of the same bytes.",
         .entries = entries,

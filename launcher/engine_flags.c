@@ -211,7 +211,8 @@ enum status engine_flags_resolve(const struct engine_flags *flags, struct engine
 
 enum status engine_flags_join(const struct engine_flags *flags, struct engine_options *options,
                               struct rank_group *ranks) {
-    struct job_options job = {.comm_timeout_ms = flags->comm_timeout_s * 1000,
+    struct job_options job = {.command = flags->settings.command->name,
+                              .comm_timeout_ms = flags->comm_timeout_s * 1000,
                               .tensor_parallel_size = flags->tensor_parallel_size,
                               .data_parallel_size = flags->data_parallel_size};
     RETURN_IF_ERROR(job_start(&job, ranks));

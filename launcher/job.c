@@ -24,7 +24,10 @@ static enum status check_launcher(const struct rank_group *ranks) {
 }
 
 enum status job_start(const struct job_options *options, struct rank_group *ranks) {
-    RETURN_IF_ERROR(rank_group_start(config_under_launcher(), options->comm_timeout_ms, ranks));
+    struct rank_group_options group = {.under_launcher = config_under_launcher(),
+                                       .timeout_ms = options->comm_timeout_ms,
+                                       .command = options->command};
+    RETURN_IF_ERROR(rank_group_start(&group, ranks));
     log_set_rank(ranks->rank);
     RETURN_IF_ERROR(check_launcher(ranks));
     return rank_group_shape(ranks, options->tensor_parallel_size, options->data_parallel_size);

@@ -9,6 +9,7 @@
 #include "comm/traffic.h"
 
 struct job_options {
+    const char *command; /* its name */
     int32_t comm_timeout_ms;
     int32_t tensor_parallel_size, data_parallel_size; /* 0: default */
 };

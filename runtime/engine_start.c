@@ -342,7 +342,10 @@ enum status engine_start(struct engine *engine, const struct engine_options *opt
     struct start_facts facts = facts_of(engine, options, status);
     RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
     status = kernels_init(&engine->kernels, isa, options->threads);
-    RETURN_IF_ERROR(load(engine, options, status));
+    struct rank_watch *watch = rank_group_watch(engine->ranks, "loading");
+    status = load(engine, options, status);
+    rank_watch_end(watch);
+    RETURN_IF_ERROR(status);
     if (engine->placement == NULL)
         return STATUS_OK;
     return expert_exchange_measure_links(&engine->model.workspace.moe.exchange);

@@ -29,8 +29,8 @@ void log_set_rank(int32_t rank);
  * it. Call before threads start. Local. */
 void log_set_host(const char *host);
 
-/* Whether lines are JSON objects from now on (time in UTC, rank, host if one is set, level, place, text) instead of
- * text. Call before threads start. Local. */
+/* Whether lines are JSON objects from now on (time in UTC, rank, host if one is set, level, place,
+ * text) instead of text. Call before threads start. Local. */
 void log_set_json(bool is_json);
 
 /* Parses "error", "warn", "info", "debug", "trace". Returns 0, or -1 if `name` is none of them.

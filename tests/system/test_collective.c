@@ -382,7 +382,9 @@ static void make_groups(struct ranks *ranks) {
 
 int main(int argc, char **argv) {
     static struct ranks ranks;
-    enum status joined = rank_group_start(true, TIMEOUT_MS, &ranks.group);
+    const struct rank_group_options join = {
+        .under_launcher = true, .timeout_ms = TIMEOUT_MS, .command = "test_collective"};
+    enum status joined = rank_group_start(&join, &ranks.group);
     demand(&ranks, joined, "start");
     if (argc != 2 || ranks.group.size != strtol(argv[1], NULL, 10) ||
         ranks.group.size > RANKS_MAX) {

@@ -563,7 +563,9 @@ static void check_controls(struct world *world) {
 
 int main(int argc, char **argv) {
     struct world world = {.step = 1};
-    enum status status = rank_group_start(true, TIMEOUT_MS, &world.group);
+    const struct rank_group_options join = {
+        .under_launcher = true, .timeout_ms = TIMEOUT_MS, .command = "test_exchange"};
+    enum status status = rank_group_start(&join, &world.group);
     if (status != STATUS_OK || argc != 2 || world.group.size != strtol(argv[1], NULL, 10) ||
         world.group.size > RANKS_MAX) {
         printf("usage: mpirun -n RANKS test_exchange RANKS (at most %d)\n", RANKS_MAX);

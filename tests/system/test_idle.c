@@ -47,7 +47,9 @@ static void pause_ms(int32_t milliseconds) {
 }
 
 static void set_up(struct idle *idle, int32_t timeout_ms) {
-    demand(idle, rank_group_start(true, timeout_ms, &idle->ranks));
+    const struct rank_group_options join = {
+        .under_launcher = true, .timeout_ms = timeout_ms, .command = "test_idle"};
+    demand(idle, rank_group_start(&join, &idle->ranks));
     log_set_rank(idle->ranks.rank);
     demand(idle, rank_group_shape(&idle->ranks, 0, 0));
     const struct step_limits limits = {.groups = idle->ranks.size,

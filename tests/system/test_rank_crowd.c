@@ -111,7 +111,9 @@ static enum expert_flow flow_of(const char *name) {
 /* --run FOLDER TENSOR FLOW ROWS alone|crowd */
 static enum status run(char **argv, struct rank_group *ranks) {
     static struct crowd crowd;
-    RETURN_IF_ERROR(rank_group_start(true, TIMEOUT_MS, ranks));
+    const struct rank_group_options join = {
+        .under_launcher = true, .timeout_ms = TIMEOUT_MS, .command = "test_rank_crowd"};
+    RETURN_IF_ERROR(rank_group_start(&join, ranks));
     log_setup(LOG_LEVEL_ERROR, ranks->rank);
     RETURN_IF_ERROR(rank_group_shape(ranks, (int32_t)strtol(argv[3], NULL, 10), 0));
     struct engine_options options = {.model_folder = argv[2],

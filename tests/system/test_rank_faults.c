@@ -1,183 +1,252 @@
-/* A rank that dies or stops in the middle of a generation, or while all are idle, or cannot start:
+/* A rank that dies or stops while ranks join, load, generate, idle or end, or that cannot start:
  * the whole job ends within seconds, with a distinct exit code, and the one line that counts names
- * the rank. Usage: test_rank_faults MPIRUN MOEBIUS FOLDER TEST_IDLE */
+ * the rank, its host and where that was. Usage: test_rank_faults MPIRUN MOEBIUS FOLDER TEST_IDLE */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "comm/traffic.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/status.h"
 #include "tests/support/expect.h"
+#include "tests/support/model_variant.h"
 #include "tests/support/mpirun.h"
 #include "tests/support/program.h"
+#include "tests/support/rank_job.h"
 
 #define RANKS "4"
 #define MEMORY_KIB "300000" /* MPI starts with it; the messages of 16384 rows do not fit */
 #define TIMEOUT_S "2"
 #define JOB_SECONDS_MAX 20.0 /* a machine under load; the deadline itself is 2 s */
 
-struct job {
-    pid_t mpirun;
-    char err[600]; /* file with standard error */
-};
-
-static void pause_ms(long milliseconds) {
-    struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
-    nanosleep(&pause, NULL);
-}
-
-#define ARGUMENTS_MAX 40
-
-/* mpirun with these arguments, in the background. */
-static struct job start_job(const struct program *scratch, const char *const *arguments,
-                            const char *name) {
-    struct job job;
-    program_scratch_path(scratch, name, job.err, sizeof job.err);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 2, job.err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    char *environment[] = {(char[]){"PATH=/usr/bin:/bin"}, NULL};
-    char *argv[ARGUMENTS_MAX] = {NULL};
-    for (size_t i = 0; i + 1 < ARGUMENTS_MAX && arguments[i] != NULL; i++)
-        argv[i] = strdup(arguments[i]);
-    if (posix_spawn(&job.mpirun, arguments[0], &actions, NULL, argv, environment) != 0)
-        exit(1);
-    for (size_t i = 0; argv[i] != NULL; i++)
-        free(argv[i]);
-    posix_spawn_file_actions_destroy(&actions);
-    return job;
-}
-
 /* A long generation on four ranks. */
-static struct job start_generation(const struct program *scratch, char **argv, const char *name) {
+static struct rank_job start_generation(const struct program *scratch, char **argv,
+                                        const char *name) {
     const char *const arguments[] = {
         argv[1],          MPIRUN_FLAGS, "-n",           RANKS,       argv[2],
         "generate",       "--model",    argv[3],        "--threads", "1",
         "--token-ids",    "1 2 3",      "--max-tokens", "2000",      "--ignore-eos",
         "--comm-timeout", TIMEOUT_S,    "--json",       NULL};
-    return start_job(scratch, arguments, name);
+    return rank_job_start(scratch, arguments, name);
 }
 
 /* Four ranks with nothing to do. */
-static struct job start_idle(const struct program *scratch, char **argv, const char *name) {
+static struct rank_job start_idle(const struct program *scratch, char **argv, const char *name) {
     const char *const arguments[] = {argv[1],   MPIRUN_FLAGS,    "-n", RANKS, argv[4],
                                      "forever", TIMEOUT_S "000", NULL};
-    return start_job(scratch, arguments, name);
+    return rank_job_start(scratch, arguments, name);
 }
 
-static bool file_holds(const char *path, const char *text, size_t length) {
-    char bytes[65536];
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return false;
-    ssize_t size = read(descriptor, bytes, sizeof bytes);
-    close(descriptor);
-    return size > 0 && memmem(bytes, (size_t)size, text, length) != NULL;
+/* A rank that stops before it becomes the program. */
+static struct rank_job start_unborn(const struct program *scratch, char **argv, const char *name) {
+    char command[1500];
+    snprintf(command, sizeof command,
+             "kill -STOP $$; exec '%s' generate --token-ids '1 2' --model '%s'", argv[2], argv[3]);
+    const char *const arguments[] = {argv[1],
+                                     MPIRUN_FLAGS,
+                                     "-n",
+                                     "2",
+                                     argv[2],
+                                     "generate",
+                                     "--token-ids",
+                                     "1 2",
+                                     "--model",
+                                     argv[3],
+                                     "--comm-timeout",
+                                     TIMEOUT_S,
+                                     ":",
+                                     "-n",
+                                     "1",
+                                     "sh",
+                                     "-c",
+                                     command,
+                                     NULL};
+    return rank_job_start(scratch, arguments, name);
 }
 
-/* The process of a rank that mpirun `parent` started, or -1. */
-static pid_t find_rank(pid_t parent, int rank) {
-    char mark[64], parent_mark[64], path[64];
-    int mark_length = snprintf(mark, sizeof mark, "OMPI_COMM_WORLD_RANK=%d", rank) + 1;
-    int parent_length = snprintf(parent_mark, sizeof parent_mark, "PPid:\t%d\n", (int)parent);
-    DIR *processes = opendir("/proc");
-    struct dirent *entry;
-    pid_t found = -1;
-    while (processes != NULL && found < 0 && (entry = readdir(processes)) != NULL) {
-        long process = strtol(entry->d_name, NULL, 10);
-        if (process <= 0)
-            continue;
-        snprintf(path, sizeof path, "/proc/%ld/status", process);
-        if (!file_holds(path, parent_mark, (size_t)parent_length))
-            continue;
-        snprintf(path, sizeof path, "/proc/%ld/environ", process);
-        if (file_holds(path, mark, (size_t)mark_length)) /* with the NUL behind it */
-            found = (pid_t)process;
-    }
-    closedir(processes);
-    return found;
+/* A program that knows nothing of MPI in a rank's place. */
+static struct rank_job start_absent(const struct program *scratch, char **argv, const char *name) {
+    const char *const arguments[] = {argv[1],          MPIRUN_FLAGS,  "-n",  "2",       argv[2],
+                                     "generate",       "--token-ids", "1 2", "--model", argv[3],
+                                     "--comm-timeout", TIMEOUT_S,     ":",   "-n",      "1",
+                                     "sleep",          "300",         NULL};
+    return rank_job_start(scratch, arguments, name);
 }
 
-/* Waits until the coordinator is ready, then a little, so that the victim is hit inside the steps.
- */
-static pid_t wait_until_running(const struct job *job, int victim) {
-    for (int i = 0; i < 600; i++) {
-        if (file_holds(job->err, "ready in", 8)) {
-            pause_ms(100);
-            return find_rank(job->mpirun, victim);
+/* Weights that take seconds to make up. */
+static struct rank_job start_loading(const struct program *scratch, char **argv, const char *name) {
+    char folder[600];
+    const struct model_variant large = {.name = name,
+                                        .base = "tests/data/shapes/s",
+                                        .file = "config.json",
+                                        .change = VARIANT_REPLACE,
+                                        .find = "\"num_hidden_layers\": 8",
+                                        .with = "\"num_hidden_layers\": 48"};
+    model_variant_make(&large, scratch->folder);
+    program_scratch_path(scratch, name, folder, sizeof folder);
+    const char *const arguments[] = {
+        argv[1],          MPIRUN_FLAGS, "-n", RANKS,           argv[2], "generate",    "--model",
+        folder,           "--threads",  "1",  "--load-format", "dummy", "--token-ids", "1 2",
+        "--comm-timeout", TIMEOUT_S,    NULL};
+    return rank_job_start(scratch, arguments, "loading.err");
+}
+
+/* A generation whose coordinator cannot get rid of its output, while the others have ended. */
+static struct rank_job start_ending(const struct program *scratch, char **argv, const char *name) {
+    char pipe_path[600], command[2200];
+    snprintf(command, sizeof command, "%s.pipe", name);
+    program_scratch_path(scratch, command, pipe_path, sizeof pipe_path);
+    int output = mkfifo(pipe_path, 0600) == 0 ? open(pipe_path, O_RDONLY | O_NONBLOCK) : -1;
+    if (output < 0 || fcntl(output, F_SETPIPE_SZ, 4096) < 0)
+        exit(1);
+    snprintf(command, sizeof command,
+             "exec '%s' generate --model '%s' --threads 1 --token-ids '1 2 3' --max-tokens 300 "
+             "--logprobs 5 "
+             "--ignore-eos --comm-timeout " TIMEOUT_S " --json >'%s'",
+             argv[2], argv[3], pipe_path);
+    const char *const arguments[] = {argv[1], MPIRUN_FLAGS, "-n", "3", "sh", "-c", command, NULL};
+    struct rank_job job = rank_job_start(scratch, arguments, name);
+    job.output = output;
+    return job;
+}
+
+/* When the victim is hit. */
+enum moment {
+    AT_START, /* it does it itself */
+    IN_LOADING,
+    IN_STEPS,
+    AT_END
+};
+
+static bool has_come(const struct rank_job *job, enum moment moment) {
+    struct pollfd output = {.fd = job->output, .events = POLLIN};
+    return moment == AT_START     ? true
+           : moment == IN_LOADING ? rank_job_file_holds(job->err, "memory plan", 11)
+           : moment == IN_STEPS   ? rank_job_file_holds(job->err, "ready in", 8)
+                                  : poll(&output, 1, 0) == 1;
+}
+
+/* Waits for the moment; inside the steps a little more. Returns the victim, or -1. */
+static pid_t wait_for_moment(const struct rank_job *job, enum moment moment, int victim) {
+    for (int i = 0; i < 3000; i++) {
+        if (has_come(job, moment)) {
+            rank_job_pause_ms(moment == IN_STEPS ? 100 : 0);
+            return rank_job_find(job->mpirun, victim);
         }
-        pause_ms(50);
+        rank_job_pause_ms(10);
     }
     return -1;
-}
-
-static int wait_for_end(pid_t process, double *seconds) {
-    int64_t start = clock_now_ns();
-    int status;
-    for (;;) {
-        pid_t ended = waitpid(process, &status, WNOHANG);
-        *seconds = (double)(clock_now_ns() - start) * 1e-9;
-        if (ended == process)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        if (*seconds > JOB_SECONDS_MAX) {
-            kill(process, SIGKILL);
-            waitpid(process, &status, 0);
-            return -1;
-        }
-        pause_ms(20);
-    }
 }
 
 /* What is done to which rank, and what has to come of it. */
 struct fault {
     const char *name;
+    struct rank_job (*start)(const struct program *scratch, char **argv, const char *name);
+    enum moment moment;
     int victim, signal_number, exit_code;
-    const char *named;
+    const char *named, *place; /* before and behind the host */
+    const char *kind;          /* of message, behind a step and a layer; "any"; NULL: no step */
 };
 
-static void check_fault(struct job job, const struct fault *fault) {
-    pid_t victim = wait_until_running(&job, fault->victim);
-    EXPECT(victim > 0, "%s: rank %d was not found", fault->name, fault->victim);
-    if (victim > 0)
-        kill(victim, fault->signal_number);
-    double seconds;
-    int code = wait_for_end(job.mpirun, &seconds);
-    char *err = program_read_file(job.err, &(size_t){0});
-    EXPECT(code == fault->exit_code, "%s: exit code %d, expected %d: %s", fault->name, code,
-           fault->exit_code, err);
-    EXPECT(strstr(err, fault->named) != NULL, "%s: expected '%s' in: %s", fault->name, fault->named,
-           err);
-    printf("%s: ended after %.2f s with %d\n", fault->name, seconds, code);
-    free(err);
+/* "N, layer L, KIND": what was waited for. */
+static bool tells_step(const char *text, const char *kind) {
+    static const char layer_mark[] = ", layer ";
+    char *end;
+    long long step = strtoll(text, &end, 10);
+    if (end == text || step < 0 || strncmp(end, layer_mark, sizeof layer_mark - 1) != 0)
+        return false;
+    text = end + sizeof layer_mark - 1;
+    long layer = strtol(text, &end, 10);
+    if (end == text || layer < -1 || layer > 100 || strncmp(end, ", ", 2) != 0)
+        return false;
+    for (int i = 0; i < TRAFFIC_KIND_COUNT; i++) {
+        const char *name = traffic_kind_name((enum traffic_kind)i);
+        if ((strcmp(kind, "any") == 0 || strcmp(kind, name) == 0) &&
+            strncmp(end + 2, name, strlen(name)) == 0 && end[2 + strlen(name)] == '\n')
+            return true;
+    }
+    return false;
 }
 
+static void check_end(const struct rank_job *job, const struct fault *fault, double seconds_max) {
+    double seconds;
+    char expected[300], host[64] = "";
+    int code = rank_job_wait(job->mpirun, seconds_max, &seconds);
+    char *err = program_read_file(job->err, &(size_t){0});
+    gethostname(host, sizeof host - 1);
+    snprintf(expected, sizeof expected, "%s%s%s", fault->named, fault->place != NULL ? host : "",
+             fault->place != NULL ? fault->place : "");
+    const char *line = strstr(err, expected);
+    EXPECT(code == fault->exit_code, "%s: exit code %d, expected %d: %s", fault->name, code,
+           fault->exit_code, err);
+    EXPECT(line != NULL, "%s: expected '%s' in: %s", fault->name, expected, err);
+    EXPECT(line == NULL || fault->kind != NULL || strstr(line + 1, expected) == NULL,
+           "%s: expected one line, got: %s", fault->name, err);
+    EXPECT(line == NULL || fault->kind == NULL || tells_step(line + strlen(expected), fault->kind),
+           "%s: expected step, layer and %s in: %s", fault->name, fault->kind, err);
+    printf("%s: ended after %.2f s with %d\n", fault->name, seconds, code);
+    free(err);
+    if (job->output >= 0)
+        close(job->output);
+}
+
+static void check_fault(const struct program *scratch, char **argv, const struct fault *fault) {
+    struct rank_job job = fault->start(scratch, argv, fault->name);
+    pid_t victim = wait_for_moment(&job, fault->moment, fault->victim);
+    EXPECT(victim > 0 || fault->moment == AT_START, "%s: rank %d was not found", fault->name,
+           fault->victim);
+    if (victim > 0 && fault->moment != AT_START)
+        kill(victim, fault->signal_number);
+    check_end(&job, fault, JOB_SECONDS_MAX);
+}
+
+#define NO_ANSWER "no answer within " TIMEOUT_S "000 ms from rank "
+
 static void check_faults(const struct program *scratch, char **argv) {
-    static const struct fault in_steps[] = {
-        /* Stopped: only our own deadline sees it; it names rank, step, layer, kind of message. */
-        {"stopped", 2, SIGSTOP, 12, "no answer within " TIMEOUT_S "000 ms from rank 2 on "},
+    static const struct fault faults[] = {
+        {"stopped before it joins", start_unborn, AT_START, 2, 0, 12, NO_ANSWER "2 on ",
+         ": MPI_Init; its process ", NULL},
+        {"stopped in loading", start_loading, IN_LOADING, 2, SIGSTOP, 12, NO_ANSWER "2 on ",
+         ": loading; its process ", NULL},
+        {"coordinator stopped in loading", start_loading, IN_LOADING, 0, SIGSTOP, 12,
+         NO_ANSWER "0 on ", ": loading; its process ", NULL},
+        /* Only our own deadline sees it. */
+        {"stopped", start_generation, IN_STEPS, 2, SIGSTOP, 12, NO_ANSWER "2 on ", ": step ",
+         "any"},
         /* Killed: mpirun sees it first and names it. */
-        {"killed", 2, SIGKILL, 128 + SIGKILL, "process rank 2 "},
-    };
-    static const struct fault idle[] = {
-        {"idle, stopped", 2, SIGSTOP, 12, "no answer within " TIMEOUT_S "000 ms from rank 2 on "},
+        {"killed", start_generation, IN_STEPS, 2, SIGKILL, 128 + SIGKILL, "process rank 2 ", NULL,
+         NULL},
+        {"idle, stopped", start_idle, IN_STEPS, 2, SIGSTOP, 12, NO_ANSWER "2 on ", ": step ",
+         "any"},
         /* The others hear nothing of the coordinator, nor of what it may be waiting for. */
-        {"idle, coordinator stopped", 0, SIGSTOP, 12, "no answer within 4000 ms from rank 0 on "},
+        {"idle, coordinator stopped", start_idle, IN_STEPS, 0, SIGSTOP, 12,
+         "no answer within 4000 ms from rank 0 on ", ": step ", "plan"},
+        {"stopped at the end", start_ending, AT_END, 2, SIGSTOP, 12, NO_ANSWER "2 on ",
+         ": the end of the job; its process ", NULL},
+        {"coordinator stopped at the end", start_ending, AT_END, 0, SIGSTOP, 12, NO_ANSWER "0 on ",
+         ": the end of the job; its process ", NULL},
     };
-    for (size_t i = 0; i < sizeof in_steps / sizeof in_steps[0]; i++)
-        check_fault(start_generation(scratch, argv, in_steps[i].name), &in_steps[i]);
-    for (size_t i = 0; i < sizeof idle / sizeof idle[0]; i++)
-        check_fault(start_idle(scratch, argv, idle[i].name), &idle[i]);
+    static const struct fault absent = {
+        "absent",
+        start_absent,
+        AT_START,
+        2,
+        0,
+        12,
+        "MPI_Init: expected all ranks within 60 s, got fewer: rank 2 on ",
+        " runs sleep",
+        NULL};
+    struct rank_job waiting = start_absent(scratch, argv, absent.name);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        check_fault(scratch, argv, &faults[i]);
+    check_end(&waiting, &absent, 60.0 + JOB_SECONDS_MAX);
 }
 
 /* ---- starts that fail on one rank ---- */

@@ -34,6 +34,7 @@ static int count_errors(const char *log) {
  * folder as --model (or NULL). */
 struct mixed_job {
     const char *command, *flag, *other, *more, *model;
+    const char *other_command, *other_flag; /* NULL: the same */
 };
 
 static void run_mixed(char **argv, const struct mixed_job *job, struct program_run *run) {
@@ -52,10 +53,10 @@ static void run_mixed(char **argv, const struct mixed_job *job, struct program_r
                                      "-n",
                                      "1",
                                      job->other,
-                                     job->command,
+                                     job->other_command ? job->other_command : job->command,
                                      "--model",
                                      job->model ? job->model : argv[3],
-                                     job->flag,
+                                     job->other_flag ? job->other_flag : job->flag,
                                      job->more,
                                      NULL};
     program_init(&mpirun, argv[1]);
@@ -118,14 +119,15 @@ static void check_builds(const struct program *scratch, char **argv) {
     char expected[300];
     make_builds(scratch, argv[2], &builds);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        struct mixed_job job = {commands[i][0], commands[i][1], builds.other, NULL, NULL};
+        struct mixed_job job = {commands[i][0], commands[i][1], builds.other, NULL,
+                                NULL,           NULL,           NULL};
         snprintf(expected, sizeof expected, "expected %s as on rank 0 on ", builds.own_id);
         check_refused(argv, &job, expected);
         snprintf(expected, sizeof expected, ", got %s; 1 of 3 ranks run another than rank 0",
                  builds.other_id);
         check_refused(argv, &job, expected);
     }
-    struct mixed_job alike = {"doctor", "--threads=1", builds.copy, NULL, NULL};
+    struct mixed_job alike = {"doctor", "--threads=1", builds.copy, NULL, NULL, NULL, NULL};
     struct program_run run;
     run_mixed(argv, &alike, &run);
     snprintf(expected, sizeof expected, "build %s by ", builds.own_id);
@@ -173,7 +175,7 @@ static void check_model(const struct program *scratch, char **argv,
     copy_file(argv[3], folder, "config.json", config);
     copy_file(argv[3], folder, "generation_config.json", NULL);
     copy_file(argv[3], folder, "model.safetensors", weights);
-    struct mixed_job job = {"generate", "--token-ids=1", argv[2], NULL, folder};
+    struct mixed_job job = {"generate", "--token-ids=1", argv[2], NULL, folder, NULL, NULL};
     if (config != NULL || weights != NULL) {
         check_refused(argv, &job, "--model: expected the config.json and the weights of rank 0");
     } else { /* control: a copy is the same model */
@@ -199,10 +201,11 @@ static void check_models(const struct program *scratch, char **argv) {
 
 /* An instruction set that only one rank lacks is no difference: all take it, and rank 0 says so. */
 static void check_isa(char **argv) {
-    struct mixed_job job = {"generate", "--token-ids=1", argv[2], "--cpu-isa=baseline", NULL};
+    struct mixed_job job = {"generate", "--token-ids=1", argv[2], "--cpu-isa=baseline", NULL, NULL,
+                            NULL};
     struct program_run run;
     run_mixed(argv, &job, &run);
-    EXPECT(run.exit_code == 0 && strstr(run.err, " 0 info start_agreement.c") != NULL &&
+    EXPECT(run.exit_code == 0 && strstr(run.err, " info start_agreement.c") != NULL &&
                strstr(run.err, "kernels: all ranks use baseline, the best of rank 2 on ") != NULL,
            "one rank with baseline: exit code %d: %s", run.exit_code, run.err);
     program_run_deinit(&run);
@@ -221,8 +224,16 @@ int main(int argc, char **argv) {
     struct program scratch;
     program_init(&scratch, argv[2]);
     check_builds(&scratch, argv);
-    struct mixed_job flags = {"generate", "--token-ids=1", argv[2], "--moe-flow=a2a", NULL};
+    struct mixed_job flags = {"generate", "--token-ids=1", argv[2], "--moe-flow=a2a", NULL, NULL,
+                              NULL};
     check_refused(argv, &flags, "moe-flow: expected \"auto\" as on rank 0, got \"a2a\"");
+    struct mixed_job commands = {.command = "generate",
+                                 .flag = "--token-ids=1",
+                                 .other = argv[2],
+                                 .other_command = "doctor",
+                                 .other_flag = "--threads=1"};
+    check_refused(argv, &commands, ": command: expected generate as on rank 0 on ");
+    check_refused(argv, &commands, ", got doctor; 1 of 3 ranks run another than rank 0");
     check_models(&scratch, argv);
     check_isa(argv);
     program_deinit(&scratch);

@@ -250,7 +250,9 @@ int main(int argc, char **argv) {
     struct rank_group ranks;
     bool launched = strcmp(argv[2], "alone") != 0;
     int32_t tensor = launched ? (int32_t)strtol(argv[2], NULL, 10) : 1;
-    if (rank_group_start(launched, TIMEOUT_MS, &ranks) != STATUS_OK ||
+    const struct rank_group_options join = {
+        .under_launcher = launched, .timeout_ms = TIMEOUT_MS, .command = "test_rank_sampling"};
+    if (rank_group_start(&join, &ranks) != STATUS_OK ||
         rank_group_shape(&ranks, tensor, 0) != STATUS_OK)
         return 1;
     log_setup(LOG_LEVEL_ERROR, ranks.rank);

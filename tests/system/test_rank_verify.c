@@ -128,7 +128,9 @@ int main(int argc, char **argv) {
         return 2;
     }
     struct rank_group ranks;
-    if (rank_group_start(true, TIMEOUT_MS, &ranks) != STATUS_OK)
+    const struct rank_group_options join = {
+        .under_launcher = true, .timeout_ms = TIMEOUT_MS, .command = "test_rank_verify"};
+    if (rank_group_start(&join, &ranks) != STATUS_OK)
         return 1;
     log_setup(LOG_LEVEL_ERROR, ranks.rank);
     static struct transport_ops ops;
