@@ -60,7 +60,7 @@ static bool take_buffers(struct generation *generation, const int32_t *prompt) {
         return false;
     for (size_t i = 0; i < count; i++)
         generation->prompt_logprob[i] =
-            (struct generation_logprob){.id = prompt[i], .logprob = NAN};
+            (struct generation_logprob){.id = prompt[i], .logprob = nan("")};
     return true;
 }
 
