@@ -185,6 +185,7 @@ static enum status open_http(struct serve_doors *doors) {
     const struct serve_flags *flags = doors->options.flags;
     struct http_server_options server = http_server_options_default();
     server.bound = &doors->options.entry->http;
+    server.connections_max = doors->options.entry->http_max;
     server.certificate = flags->ssl_certfile;
     server.key = flags->ssl_keyfile;
     server.authorities = flags->ssl_ca_certs;
@@ -204,6 +205,8 @@ static enum status open_doors(struct serve_doors *doors) {
                                     .keys = entry->keys,
                                     .admin_keys = entry->admin_keys,
                                     .tls = entry->tls,
+                                    .connections_max = entry->grpc_max,
+                                    .admin_connections_max = entry->admin_max,
                                     .admin = {.ranks = doors->options.ranks,
                                               .placement = doors->options.placement,
                                               .accounts = doors->options.accounts,

@@ -4,7 +4,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include "kernels/base/log.h"
+
+#define FILES_MIN 256  /* when the system does not say */
+#define FILES_KEPT 256 /* not for clients */
+#define GRPC_MAX 4096
+#define HTTP_MAX 1024
+#define ADMIN_MAX 256
 
 /* `host` as --host has it: a Unix socket, an IPv6 number, or else. */
 static enum status bind_port(const char *host, int32_t port, struct rpc_socket_bound *bound) {
@@ -16,10 +25,37 @@ static enum status bind_port(const char *host, int32_t port, struct rpc_socket_b
     return rpc_socket_bind(address, bound);
 }
 
+static int32_t at_most(int64_t count, int32_t limit) {
+    return count < limit ? (int32_t)count : limit;
+}
+
+/* A client that opens as many connections as it can fills its own door only: each has a share of
+ * the descriptors, and the rest is the ranks', the files' and the sockets' that are about to close.
+ */
+static void share_descriptors(struct serve_entry *entry) {
+    struct rlimit files;
+    int64_t count = FILES_MIN;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        struct rlimit raised = {.rlim_cur = files.rlim_max, .rlim_max = files.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            files = raised;
+        count = files.rlim_cur < (rlim_t)INT32_MAX ? (int64_t)files.rlim_cur : INT32_MAX;
+    }
+    int64_t share = count - (count < 4 * FILES_KEPT ? count / 4 : FILES_KEPT);
+    entry->grpc_max = at_most(share / 2, GRPC_MAX);
+    entry->http_max = at_most(share / 4, HTTP_MAX);
+    entry->admin_max = at_most(share / 8, ADMIN_MAX);
+    if (entry->grpc_max < GRPC_MAX || entry->http_max < HTTP_MAX)
+        LOG_WARN("at most %d gRPC and %d HTTP connections: the limit of open files is %lld "
+                 "(ulimit -Hn)",
+                 entry->grpc_max, entry->http_max, (long long)count);
+}
+
 enum status serve_entry_take(const struct serve_flags *flags, struct serve_entry *entry) {
     struct rpc_tls_files files = {.certificate = flags->ssl_certfile,
                                   .key = flags->ssl_keyfile,
                                   .authorities = flags->ssl_ca_certs};
+    share_descriptors(entry);
     if (flags->ssl_certfile != NULL)
         RETURN_IF_ERROR(rpc_tls_create_server(&files, &entry->tls));
     if (flags->api_key_file != NULL)

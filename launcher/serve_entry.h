@@ -1,4 +1,5 @@
-/* What the doors of a server need of the machine: ports, certificates, keys. Taken before the model
+/* What the doors of a server need of the machine: ports, certificates, keys,
+ * descriptors. Taken before the model
  * is loaded, so that what is wrong with them is told at once. */
 #ifndef MOEBIUS_LAUNCHER_SERVE_ENTRY_H
 #define MOEBIUS_LAUNCHER_SERVE_ENTRY_H
@@ -14,6 +15,7 @@ struct serve_entry {
     struct rpc_keys *keys;                     /* NULL: none asked for */
     struct rpc_keys *admin_keys;               /* NULL: the same */
     struct rpc_socket_bound grpc, admin, http; /* nobody can connect before a door listens */
+    int32_t grpc_max, admin_max, http_max;     /* connections: there are descriptors for all */
 };
 
 /* STATUS_USAGE, STATUS_IO, STATUS_BAD_CONFIG, STATUS_NO_MEMORY (logged); what was taken until then

@@ -21,10 +21,12 @@ struct rpc_doors {
 /* What every door has. A Unix socket is guarded by its file's mode: it needs no TLS and no keys. */
 static enum status make_server(struct rpc_doors *doors, const struct rpc_doors_options *options,
                                struct rpc_socket_bound *bound, const struct rpc_keys *keys,
-                               struct rpc_health *health, struct rpc_server **server) {
+                               struct rpc_health *health, int32_t connections_max,
+                               struct rpc_server **server) {
     bool is_unix = strncmp(bound->address, "unix:", 5) == 0;
     struct rpc_server_options server_options;
     rpc_server_options_default(&server_options);
+    server_options.connections_max = connections_max;
     server_options.tls = is_unix ? NULL : options->tls;
     server_options.keys = is_unix ? NULL : keys;
     RETURN_IF_ERROR(rpc_server_create(options->loop, &server_options, server));
@@ -36,7 +38,7 @@ static enum status make_server(struct rpc_doors *doors, const struct rpc_doors_o
 static enum status open_public(struct rpc_doors *doors, const struct rpc_doors_options *options) {
     RETURN_IF_ERROR(rpc_health_create(&doors->health));
     RETURN_IF_ERROR(make_server(doors, options, options->bound, options->keys, doors->health,
-                                &doors->public_server));
+                                options->connections_max, &doors->public_server));
     return rpc_inference_register(options->service, doors->public_server);
 }
 
@@ -48,7 +50,7 @@ static enum status open_admin(struct rpc_doors *doors, const struct rpc_doors_op
     RETURN_IF_ERROR(rpc_admin_create(&admin, &doors->admin));
     RETURN_IF_ERROR(rpc_health_create(&doors->admin_health));
     RETURN_IF_ERROR(make_server(doors, options, options->admin_bound, keys, doors->admin_health,
-                                &doors->admin_server));
+                                options->admin_connections_max, &doors->admin_server));
     RETURN_IF_ERROR(rpc_health_set(doors->admin_health, "moebius.v1.Admin", true));
     return rpc_admin_register(doors->admin, doors->admin_server);
 }

@@ -23,7 +23,8 @@ struct rpc_doors_options {
     const struct rpc_keys *keys;          /* NULL: no token asked for; kept, as the next two */
     const struct rpc_keys *admin_keys;    /* of the admin door; NULL: the same */
     const struct rpc_tls *tls;            /* NULL: cleartext */
-    struct rpc_admin_options admin;       /* of the admin door; loop and service are filled in */
+    int32_t connections_max, admin_connections_max;
+    struct rpc_admin_options admin; /* of the admin door; loop and service are filled in */
 };
 
 /* Listens. STATUS_USAGE, STATUS_IO, STATUS_BAD_CONFIG, STATUS_NO_MEMORY (logged). Local. */

@@ -33,6 +33,7 @@ struct rpc_server {
     int32_t listener_count;
     struct rpc_connection_list connections;
     struct rpc_loop_timer pause;
+    bool is_short; /* of descriptors, and that has been logged; until the backlog is empty */
 };
 
 void rpc_server_options_default(struct rpc_server_options *options) {
@@ -85,7 +86,9 @@ static void watch_listeners(void *context) {
 /* No descriptor is free: the connections in the backlog wait, and epoll must not report them all
  * the time. */
 static void pause_listeners(struct rpc_server *server) {
-    LOG_WARN("accept: %s; no new connections for %d ms", strerror(errno), PAUSE_MS);
+    if (!server->is_short)
+        LOG_WARN("accept: %s; no new connections until some are closed", strerror(errno));
+    server->is_short = true;
     for (int32_t i = 0; i < server->listener_count; i++)
         rpc_loop_watch_change(server->door.loop, &server->listeners[i].watch, 0);
     rpc_loop_timer_arm(server->door.loop, &server->pause,
@@ -124,6 +127,8 @@ static void accept_some(void *context, uint32_t events) {
             pause_listeners(listener->server);
         else if (errno == ECONNABORTED || errno == EINTR)
             continue;
+        else
+            listener->server->is_short = false;
         return;
     }
 }

@@ -17,9 +17,9 @@ SERVICE = "/grpc.testing.TestService/"
 class Server:
     """A running interop server; arguments as interop_server.c has them."""
 
-    def __init__(self, *arguments, address="127.0.0.1:0"):
+    def __init__(self, *arguments, address="127.0.0.1:0", stderr=None):
         self.process = subprocess.Popen([os.environ["INTEROP_SERVER"], address, *arguments],
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=stderr, text=True)
         line = self.process.stdout.readline()
         assert line.startswith("listening on "), line
         self.address = line.split()[2]

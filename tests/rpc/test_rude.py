@@ -4,6 +4,7 @@ import resource
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 import grpc
@@ -137,6 +138,20 @@ def silent_connections_give_way():
         assert late.is_closed_within(2)
         real[7].call()
         assert real[7].wait_for(HEADERS, END_STREAM)
+
+
+def out_of_descriptors():
+    """The log says so once, not ten times a second; afterwards all is as before, and the next time it says so again."""
+    with tempfile.TemporaryFile("w+") as log, Server(stderr=log) as server:
+        for episode in (1, 2):
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (server.descriptors() + 40, hard))
+            many = [Raw(server, hello=False) for _ in range(100)]
+            time.sleep(1)
+            log.seek(0)
+            assert log.read().count("accept: Too many open files") == episode
+            for one in many:
+                one.close()
+            polite(server)
 
 
 def half_handshake():
@@ -420,7 +435,7 @@ def end_waits_for_the_client():
         assert server.process.returncode == 0
 
 
-run([silent_connections, silent_connections_give_way, half_handshake, idle_connection_is_ended, unfinished_request,
+run([silent_connections, silent_connections_give_way, out_of_descriptors, half_handshake, idle_connection_is_ended, unfinished_request,
      mid_frame_disconnects, vanished_client_frees_its_streams, frozen_client_is_pinged, slow_reader,
      reader_without_sockets_room, finished_but_not_read, floods, too_many_streams, unfinished_messages_are_bounded,
      not_grpc, drain, end_waits_for_the_client])

@@ -1,6 +1,7 @@
 """Starts moebius serve, alone or under mpirun, and talks to it with Debian's grpcio."""
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,13 +21,14 @@ READY = re.compile(r"ready: gRPC at (\S+?)(?: with TLS)?(?:, HTTP at https?://\S
 
 
 class Server:
-    """A running server on `ranks` ranks."""
+    """A running server on `ranks` ranks; `files`: its limits of open files, soft and hard."""
 
-    def __init__(self, *arguments, ranks=1):
+    def __init__(self, *arguments, ranks=1, files=None):
         command = [os.environ["MOEBIUS"], "serve", "--port", "0", "--http-port", "0", *arguments]
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(command if ranks == 1 else MPIRUN + [str(ranks)] + command,
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        preexec_fn=files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)))
         line = self.process.stdout.readline()
         self.ready = READY.fullmatch(line)
         assert self.ready, (line, self.read_log())

@@ -14,6 +14,7 @@ SILENT_S, REQUEST_S = 10, 60
 BODY = json.dumps({"prompt": "x", "max_tokens": 1}).encode()
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 EXPECT = HEAD[:-2] + b"Expect: 100-continue\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -21,8 +22,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384) if hard != resource
 
 
 class Client:
-    def __init__(self, door, first=b""):
-        self.socket = socket.create_connection(("127.0.0.1", door.port), 20)
+    def __init__(self, door, first=b"", port=None):
+        self.socket = socket.create_connection(("127.0.0.1", port or door.port), 20)
         self.opened = time.monotonic()
         if first:
             self.send(first)
@@ -161,6 +162,32 @@ def check_burst(server, door):
         check_answers(door)
 
 
+def check_descriptors():
+    """All the connections that a client can open at the gRPC door leave room for the HTTP door, and the other way
+    round; the soft limit of open files is raised."""
+    with Server(files=(256, 1024)) as server:
+        door = Door(server)
+        with open(f"/proc/{server.process.pid}/limits", encoding="ascii") as limits:
+            assert [line.split()[3:5] for line in limits if line.startswith("Max open files")] == [["1024", "1024"]]
+        assert "at most 384 gRPC and 192 HTTP connections" in server.read_log()
+        port = int(server.ready[1].rsplit(":", 1)[1])
+        for hello in (b"", PREFACE):  # silent ones, and real ones that ask nothing
+            many = [Client(door, hello, port) for _ in range(1500)]
+            time.sleep(0.5)
+            for _ in range(5):
+                assert door.call("GET", "/health")[0] == 200
+            for client in many:
+                client.close()
+        many = [Client(door) for _ in range(1500)]
+        check_answers(door)
+        assert server.is_serving()
+        for client in many:
+            client.close()
+        assert "accept:" not in server.read_log()
+        server.signal()
+        assert server.wait() == 0
+
+
 def main():
     with Server() as server:
         door = Door(server)
@@ -172,6 +199,7 @@ def main():
         check_burst(server, door)
         server.signal()
         assert server.wait() == 0
+    check_descriptors()
 
 
 if __name__ == "__main__":
