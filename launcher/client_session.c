@@ -156,6 +156,10 @@ enum status client_session_run(struct client_session *session,
     return session->gave_up ? STATUS_OK : session->status;
 }
 
+bool client_session_was_too_long(const struct client_session *session) {
+    return session->status != STATUS_OK && rpc_inference_client_was_too_long(session->inference);
+}
+
 /* ---- standard input ---- */
 
 static void on_input(void *context, uint32_t events) {

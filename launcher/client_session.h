@@ -23,6 +23,9 @@ enum status client_session_run(struct client_session *session,
                                const struct rpc_inference_client_wishes *wishes,
                                client_session_chunk *chunk, void *context);
 
+/* Whether the last request was refused because prompt and answer do not fit. Local. */
+bool client_session_was_too_long(const struct client_session *session);
+
 /* The next line of standard input, without its end; the connection is looked after meanwhile.
  * *is_over: there is none. STATUS_INTERRUPTED, STATUS_IO, STATUS_LIMIT (logged). Local. */
 enum status client_session_read_line(struct client_session *session, struct text_buffer *line,

@@ -91,24 +91,75 @@ static void print_json(const struct conversation *talk) {
     json_writer_end_object(&json);
 }
 
+/* How many messages stand before all turns. */
+static int32_t first_of(const struct conversation *talk) {
+    return talk->flags->system != NULL ? 1 : 0;
+}
+
+/* Drops the oldest turns, questions with their answers. */
+static void leave_out(struct conversation *talk, int32_t turns) {
+    struct chat_message *first = talk->messages + first_of(talk);
+    for (int32_t i = 0; i < 2 * turns; i++) {
+        char *content;
+        memcpy(&content, &first[i].content, sizeof content);
+        free(content);
+    }
+    talk->count -= 2 * turns;
+    memmove(first, first + 2 * turns, (size_t)(talk->count - first_of(talk)) * sizeof *first);
+}
+
+/* Asks what stands last, with as many of the turns before it as fit; when it does not fit alone
+ * either, nothing is dropped. *said: what went wrong at last. */
+static enum status ask(struct conversation *talk, struct generation_request *request,
+                       struct log_diverted *said) {
+    int32_t first = first_of(talk), old = (talk->count - first) / 2, turns = 0;
+    struct rpc_inference_client_wishes wishes = {.token_ids = false};
+    struct chat_message *messages = malloc((size_t)talk->count * sizeof *messages);
+    if (messages == NULL) {
+        LOG_ERROR("chat: cannot take memory for the request");
+        return STATUS_NO_MEMORY;
+    }
+    memcpy(messages, talk->messages, (size_t)talk->count * sizeof *messages);
+    struct chat_input chat = {.messages = messages, .message_count = talk->count};
+    request->chat = &chat;
+    enum status status;
+    for (;; turns++) {
+        log_divert_begin(said);
+        status = client_session_run(talk->session, request, &wishes, on_chunk, talk);
+        log_divert_end();
+        if (!client_session_was_too_long(talk->session) || turns == old)
+            break;
+        chat.message_count -= 2;
+        memmove(messages + first, messages + first + 2,
+                (size_t)(chat.message_count - first) * sizeof *messages);
+    }
+    free(messages);
+    if (status == STATUS_OK && turns > 0) {
+        leave_out(talk, turns);
+        LOG_WARN("the conversation no longer fits the context: %d of its oldest turns left out",
+                 turns);
+    }
+    return status;
+}
+
 /* One turn. An interrupted answer stands as far as it came; a refused turn is taken back. */
 static enum status answer(struct conversation *talk, const struct text_buffer *line) {
     struct generation_request request;
     int32_t before = talk->count;
     RETURN_IF_ERROR(client_flags_request(&talk->flags->client, &request));
     RETURN_IF_ERROR(add(talk, "user", line->data, line->length));
-    struct chat_input chat = {.messages = talk->messages, .message_count = talk->count};
-    struct rpc_inference_client_wishes wishes = {.token_ids = false};
-    request.chat = &chat;
+    struct log_diverted said = {.text = ""};
     talk->answer.length = 0;
     talk->finish = NULL;
-    enum status status = client_session_run(talk->session, &request, &wishes, on_chunk, talk);
+    enum status status = ask(talk, &request, &said);
+    if (said.text[0] != '\0')
+        LOG_ERROR("%s", said.text);
     if (status == STATUS_OK && talk->lost_text) {
         LOG_ERROR("chat: cannot take memory for the answer");
         status = STATUS_NO_MEMORY;
     }
     if (status != STATUS_OK && status != STATUS_INTERRUPTED) {
-        cut(talk, before);
+        cut(talk, before); /* nothing was left out */
         return status;
     }
     if (talk->flags->client.json)
@@ -141,13 +192,14 @@ static enum status talk_on(struct conversation *talk) {
             break;
         if (line.length == 0)
             continue;
-        last = answer(talk, &line);
-        status = is_final(last) || !is_prompted ? last : STATUS_OK;
+        enum status turn = answer(talk, &line);
+        status = is_final(turn) ? turn : STATUS_OK;
+        last = turn != STATUS_OK && !is_prompted ? turn : last;
     }
     if (is_prompted)
         putchar('\n');
     text_buffer_deinit(&line);
-    return status;
+    return status != STATUS_OK ? status : last;
 }
 
 static enum status chat(const struct chat_flags *flags, int argc, char **argv) {

@@ -52,14 +52,20 @@ static enum rpc_code code_of(enum generation_error error) {
     return RPC_INTERNAL;
 }
 
+static void set_trailer(struct rpc_call *call, const char *name, const char *value) {
+    if (rpc_call_set_trailer(call, name, value) != STATUS_OK)
+        LOG_DEBUG("rpc: no room for %s", name);
+}
+
 void rpc_generate_refuse(struct rpc_call *call, enum generation_error error,
                          const struct generation_message *message) {
     if (error == GENERATION_ERROR_FULL && message->retry_after_ms > 0) {
         char text[16];
         snprintf(text, sizeof text, "%d", message->retry_after_ms);
-        if (rpc_call_set_trailer(call, "retry-after-ms", text) != STATUS_OK)
-            LOG_DEBUG("rpc: no room for retry-after-ms");
+        set_trailer(call, "retry-after-ms", text);
     }
+    if (error == GENERATION_ERROR_TOO_LONG)
+        set_trailer(call, "error-code", "context_length_exceeded");
     rpc_call_finish(call, code_of(error), message->text);
 }
 

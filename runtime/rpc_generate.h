@@ -11,7 +11,8 @@ void rpc_generate_stream(void *context, struct rpc_call *call, const uint8_t *da
 void rpc_generate_on_cancel(void *context, struct rpc_call *call, enum rpc_code reason);
 void rpc_generate_on_writable(void *context, struct rpc_call *call);
 
-/* Ends a call with an error of the service (and retry-after-ms where it says when). Local. */
+/* Ends a call with an error of the service (and what its trailers say: see inference.proto). Local.
+ */
 void rpc_generate_refuse(struct rpc_call *call, enum generation_error error,
                          const struct generation_message *message);
 

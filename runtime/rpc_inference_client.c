@@ -16,7 +16,7 @@ struct rpc_inference_client {
     struct rpc_arena arena;
     struct rpc_client_call *call; /* NULL: none runs */
     struct rpc_inference_client_listener listener;
-    bool was_told;
+    bool was_told, was_too_long;
 };
 
 enum status rpc_inference_client_create(struct rpc_client *client,
@@ -289,6 +289,8 @@ static void on_finish(void *context, struct rpc_client_call *call, enum rpc_code
     struct rpc_inference_client *self = context;
     self->call = NULL;
     self->was_told = rpc_client_call_metadata(call, "grpc-status") != NULL;
+    const char *error = rpc_client_call_metadata(call, "error-code");
+    self->was_too_long = error != NULL && strcmp(error, "context_length_exceeded") == 0;
     self->listener.finish(self->listener.context, code, message);
 }
 
@@ -320,6 +322,10 @@ enum status rpc_inference_client_start(struct rpc_inference_client *inference,
 
 bool rpc_inference_client_was_told(const struct rpc_inference_client *inference) {
     return inference->was_told;
+}
+
+bool rpc_inference_client_was_too_long(const struct rpc_inference_client *inference) {
+    return inference->was_too_long;
 }
 
 void rpc_inference_client_cancel(struct rpc_inference_client *inference) {

@@ -59,6 +59,10 @@ enum status rpc_inference_client_start(struct rpc_inference_client *inference,
  * a stream without a status, a deadline that passed on this side). For its finish. Local. */
 bool rpc_inference_client_was_told(const struct rpc_inference_client *inference);
 
+/* Whether the server refused the last request because prompt and answer do not fit. For its finish
+ * and after it. Local. */
+bool rpc_inference_client_was_too_long(const struct rpc_inference_client *inference);
+
 /* Gives the running request up; its finish comes with RPC_CANCELLED. Local. */
 void rpc_inference_client_cancel(struct rpc_inference_client *inference);
 

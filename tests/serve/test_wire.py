@@ -2,6 +2,7 @@
 binary against the same server. Usage: as serve_client.py says, with an optional number of ranks."""
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -383,6 +384,37 @@ def check_chat(server):
     assert generate(server, request).choices[0].text == turns[1]["content"]
 
 
+def check_long_chat(server):
+    """A conversation that outgrows the context goes on without its oldest turns; a turn that does not fit alone is told
+    and left out, and the exit code is its."""
+    system, line = "You are short.", "The old man sat by the fire with his dog and thought of the sea. " * 5
+    lines = [f"{i}: {line}" for i in range(9)] + ["word " * 2000, "And three?"]
+    ran = client(server, "chat", "--temperature=0", "--max-tokens=12", "--json", "--system", system,
+                 feed="\n".join(lines) + "\n")
+    turns = [json.loads(answer) for answer in ran.stdout.splitlines()]
+    dropped = [int(count) for count in re.findall(r"no longer fits the context: (\d+) of its oldest", ran.stderr)]
+    errors = [said for said in ran.stderr.splitlines() if " error " in said]
+    assert ran.returncode == 7 and len(turns) == 10 and 0 < sum(dropped) < 9, ran
+    assert len(errors) == 1 and "prompt: expected" in errors[0] and ran.stderr.count("\n") == 1 + len(dropped), ran.stderr
+    del lines[9]
+    request = pb.GenerateRequest()
+    request.chat.messages.add(role="system", content=system)
+    for asked, turn in list(zip(lines, turns))[sum(dropped):-1]:
+        request.chat.messages.add(role="user", content=asked)
+        request.chat.messages.add(role="assistant", content=turn["content"])
+    request.chat.messages.add(role="user", content=lines[-1])
+    request.sampling.temperature = 0
+    request.stop.max_new_tokens = 12
+    same = generate(server, request).choices[0]
+    assert (same.text, same.usage.prompt_tokens) == (turns[-1]["content"], turns[-1]["prompt_tokens"])
+    # what the client goes by
+    request.chat.messages[-1].content = "word " * 2000
+    code, _, trailers = refusal(generate, server, request)
+    assert code == CODE.INVALID_ARGUMENT and trailers["error-code"] == "context_length_exceeded", trailers
+    request.stop.max_new_tokens, request.n = 1, 1000
+    assert "error-code" not in refusal(generate, server, request)[2]  # another field, another error
+
+
 def check_interrupt(server, channel):
     """Ctrl-C: the server hears of it and drops the request; the exit code says so."""
     aborted = server.finished("abort")
@@ -439,6 +471,7 @@ def main():
             check_example(server)
             check_nobody_there()
             check_chat(server)
+            check_long_chat(server)
             check_interrupt(server, channel)
             check_drain(server, channel)
     if ranks == 1:
