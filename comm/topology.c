@@ -9,10 +9,29 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "kernels/base/log.h"
+
+/* ---- sets ---- */
+
+static void set_cpu(struct topology_cpus *cpus, int32_t cpu) {
+    if (cpu >= 0 && cpu < TOPOLOGY_CPUS_MAX)
+        cpus->bits[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+}
+
+bool topology_has_cpu(const struct topology_cpus *cpus, int32_t cpu) {
+    return cpu < TOPOLOGY_CPUS_MAX && (cpus->bits[cpu / 64] >> (cpu % 64) & 1) != 0;
+}
+
+int32_t topology_count_cpus(const struct topology_cpus *cpus) {
+    int32_t count = 0;
+    for (int32_t i = 0; i < TOPOLOGY_CPUS_MAX / 64; i++)
+        count += __builtin_popcountll(cpus->bits[i]);
+    return count;
+}
 
 /* ---- reading ---- */
 
@@ -82,15 +101,19 @@ static void read_machine(hwloc_topology_t machine, hwloc_const_cpuset_t set,
     *topology = (struct topology){0};
     int cpu;
     hwloc_bitmap_foreach_begin(cpu, set) {
-        if (cpu < TOPOLOGY_CPUS_MAX)
-            topology->cpus.bits[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+        set_cpu(&topology->cpus, cpu);
     }
     hwloc_bitmap_foreach_end();
+    hwloc_obj_t core = NULL;
+    while ((core = hwloc_get_next_obj_by_type(machine, HWLOC_OBJ_CORE, core)) != NULL)
+        if (core->cpuset != NULL && hwloc_bitmap_intersects(core->cpuset, set))
+            set_cpu(&topology->cores, hwloc_bitmap_first(core->cpuset));
     topology->cpu_count = hwloc_bitmap_weight(set);
     topology->machine_cpu_count = count_all(machine, HWLOC_OBJ_PU);
     topology->core_count = count_touched(machine, HWLOC_OBJ_CORE, set);
     topology->machine_core_count = count_all(machine, HWLOC_OBJ_CORE);
     if (topology->machine_core_count == 0) { /* a machine that shows no cores: each CPU is one */
+        topology->cores = topology->cpus;
         topology->core_count = topology->cpu_count;
         topology->machine_core_count = topology->machine_cpu_count;
     }
@@ -161,6 +184,19 @@ enum status topology_load(struct topology *topology) {
     return status;
 }
 
+/* The lowest CPU of the core around one; itself where the kernel does not tell. */
+static int32_t core_of(int32_t cpu) {
+    char text[96]; /* a path, then a list: "3,67" or "6-7" */
+    snprintf(text, sizeof text, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *file = fopen(text, "re");
+    if (file == NULL)
+        return cpu;
+    char *end = text;
+    long lowest = fgets(text, sizeof text, file) != NULL ? strtol(text, &end, 10) : cpu;
+    fclose(file);
+    return end > text && lowest >= 0 && lowest < TOPOLOGY_CPUS_MAX ? (int32_t)lowest : cpu;
+}
+
 enum status topology_load_cpus(struct topology *topology) {
     cpu_set_t *set = CPU_ALLOC(TOPOLOGY_CPUS_MAX);
     size_t bytes = CPU_ALLOC_SIZE(TOPOLOGY_CPUS_MAX);
@@ -172,10 +208,11 @@ enum status topology_load_cpus(struct topology *topology) {
     }
     for (int32_t cpu = 0; cpu < TOPOLOGY_CPUS_MAX; cpu++)
         if (CPU_ISSET_S((size_t)cpu, bytes, set)) {
-            topology->cpus.bits[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+            set_cpu(&topology->cpus, cpu);
+            set_cpu(&topology->cores, core_of(cpu));
             topology->cpu_count++;
         }
-    topology->core_count = topology->cpu_count;
+    topology->core_count = topology_count_cpus(&topology->cores);
     CPU_FREE(set);
     return STATUS_OK;
 }
@@ -229,18 +266,14 @@ static void append(struct line *line, const char *format, ...) {
         line->used = line->size - 1;
 }
 
-static bool has_cpu(const struct topology_cpus *cpus, int32_t cpu) {
-    return cpu < TOPOLOGY_CPUS_MAX && (cpus->bits[cpu / 64] >> (cpu % 64) & 1) != 0;
-}
-
 /* "0-3,8" */
 static void append_cpus(struct line *line, const struct topology_cpus *cpus) {
     const char *comma = "";
     for (int32_t first = 0; first < TOPOLOGY_CPUS_MAX; first++) {
-        if (!has_cpu(cpus, first))
+        if (!topology_has_cpu(cpus, first))
             continue;
         int32_t last = first;
-        while (has_cpu(cpus, last + 1))
+        while (topology_has_cpu(cpus, last + 1))
             last++;
         append(line, last > first ? "%s%d-%d" : "%s%d", comma, first, last);
         comma = ",";
@@ -284,108 +317,4 @@ const char *topology_summarize(const struct topology *topology, char *text, size
     append_gpus(&line, topology, true);
     append_gpus(&line, topology, false);
     return text;
-}
-
-/* ---- judging ---- */
-
-/* What the ranks of one node have together. */
-struct node_sum {
-    int32_t ranks, threads;
-    int32_t cpu_count; /* CPUs that at least one of them may use */
-    int32_t machine_cpu_count;
-    bool same_cpus; /* all may use just the same */
-};
-
-static int32_t count_cpus(const struct topology_cpus *cpus) {
-    int32_t count = 0;
-    for (int32_t i = 0; i < TOPOLOGY_CPUS_MAX / 64; i++)
-        count += __builtin_popcountll(cpus->bits[i]);
-    return count;
-}
-
-static struct node_sum sum_node(const struct topology_place *places, int32_t count, int32_t first) {
-    struct node_sum sum = {.same_cpus = true};
-    struct topology_cpus all = {{0}};
-    for (int32_t i = first; i < count; i++) {
-        const struct topology *topology = places[i].topology;
-        if (places[i].node != places[first].node)
-            continue;
-        sum.ranks++;
-        sum.threads += places[i].threads;
-        sum.machine_cpu_count = topology->machine_cpu_count;
-        if (memcmp(&topology->cpus, &places[first].topology->cpus, sizeof topology->cpus) != 0)
-            sum.same_cpus = false;
-        for (int32_t word = 0; word < TOPOLOGY_CPUS_MAX / 64; word++)
-            all.bits[word] |= topology->cpus.bits[word];
-    }
-    sum.cpu_count = count_cpus(&all);
-    return sum;
-}
-
-/* Whether no rank before `rank` is on its node. */
-static bool opens_node(const struct topology_place *places, int32_t rank) {
-    for (int32_t i = 0; i < rank; i++)
-        if (places[i].node == places[rank].node)
-            return false;
-    return true;
-}
-
-static bool check_node(const struct topology_place *places, int32_t count, int32_t first,
-                       char *warning, size_t size) {
-    struct node_sum sum = sum_node(places, count, first);
-    const char *host = places[first].host;
-    if (sum.ranks == 1 || sum.cpu_count == 0 || sum.threads <= sum.cpu_count)
-        return true;
-    if (sum.same_cpus && sum.cpu_count < sum.machine_cpu_count) {
-        snprintf(warning, size,
-                 "all %d ranks on %s are bound to the same %d of %d CPUs: let mpirun or srun bind "
-                 "each rank to cores of its own",
-                 sum.ranks, host, sum.cpu_count, sum.machine_cpu_count);
-        return false;
-    }
-    int32_t fair = sum.cpu_count / sum.ranks;
-    if (fair >= 1)
-        snprintf(warning, size, "%d threads of %d ranks share %d CPUs on %s: give --threads %d",
-                 sum.threads, sum.ranks, sum.cpu_count, host, fair);
-    else
-        snprintf(warning, size,
-                 "%d threads of %d ranks share %d CPUs on %s: start fewer ranks there", sum.threads,
-                 sum.ranks, sum.cpu_count, host);
-    return false;
-}
-
-static bool may_use(const struct topology *topology, int32_t cpu) {
-    return (topology->cpus.bits[cpu / 64] >> (cpu % 64) & 1) != 0;
-}
-
-int32_t topology_share(const struct topology_place *places, int32_t count, int32_t rank) {
-    double share = 1e-6; /* three thirds are one */
-    for (int32_t cpu = 0; cpu < TOPOLOGY_CPUS_MAX; cpu++) {
-        int32_t users = 0;
-        if (!may_use(places[rank].topology, cpu))
-            continue;
-        for (int32_t i = 0; i < count; i++)
-            users += places[i].node == places[rank].node && may_use(places[i].topology, cpu);
-        share += 1.0 / users;
-    }
-    return share >= 1.0 ? (int32_t)share : 1;
-}
-
-bool topology_check_binding(const struct topology_place *places, int32_t count, char *warning,
-                            size_t size) {
-    for (int32_t rank = 0; rank < count; rank++) {
-        const struct topology_place *place = &places[rank];
-        if (opens_node(places, rank) && !check_node(places, count, rank, warning, size))
-            return false;
-        if (place->threads > place->topology->cpu_count) {
-            snprintf(warning, size,
-                     "rank %d on %s runs %d threads on %d %s (%d CPUs): give "
-                     "--threads %d, or bind the rank to more cores",
-                     rank, place->host, place->threads, place->topology->core_count,
-                     place->topology->core_count == 1 ? "core" : "cores",
-                     place->topology->cpu_count, place->topology->cpu_count);
-            return false;
-        }
-    }
-    return true;
 }

@@ -20,6 +20,10 @@ struct topology_cpus {
     uint64_t bits[TOPOLOGY_CPUS_MAX / 64];
 };
 
+/* Whether a set has a CPU (>= 0); how many it has. Local. */
+bool topology_has_cpu(const struct topology_cpus *cpus, int32_t cpu);
+int32_t topology_count_cpus(const struct topology_cpus *cpus);
+
 /* The caches of one level that the allowed CPUs use. */
 struct topology_cache {
     int32_t count;
@@ -34,8 +38,9 @@ struct topology_gpu {
 
 /* Plain bytes: it may travel between ranks of one build. */
 struct topology {
-    struct topology_cpus cpus;                     /* allowed */
-    int32_t cpu_count, core_count;                 /* allowed */
+    struct topology_cpus cpus;     /* allowed */
+    struct topology_cpus cores;    /* around those: of each core its lowest CPU, allowed or not */
+    int32_t cpu_count, core_count; /* allowed */
     int32_t machine_cpu_count, machine_core_count; /* all that the machine shows */
     int32_t numa_count, machine_numa_count;        /* nodes around the allowed CPUs; all */
     int32_t numa_nodes[TOPOLOGY_NUMA_MAX];         /* their numbers */
@@ -48,7 +53,7 @@ struct topology {
  * when the machine cannot be read. Local. */
 enum status topology_load(struct topology *topology);
 
-/* Only the CPUs, as the scheduler tells them: cpus, cpu_count, core_count (taken for the same) and
+/* Only the CPUs and their cores, as the kernel tells them: cpus, cores, cpu_count, core_count and
  * machine_cpu_count. Quick, for every start. STATUS_UNSUPPORTED (logged). Local. */
 enum status topology_load_cpus(struct topology *topology);
 
@@ -62,23 +67,5 @@ enum status topology_load_xml(const char *path, const char *binding, struct topo
 /* One line: "4 of 8 cores (CPUs 0-3), NUMA node 0 of 2, L2 4 x 1 MiB, L3 1 x 32 MiB, GPUs near:
  * cuda0 cuda1, far: cuda2". Writes text[size] and returns it. Local. */
 const char *topology_summarize(const struct topology *topology, char *text, size_t size);
-
-/* One rank, for topology_check_binding. */
-struct topology_place {
-    int32_t node;     /* number of its host */
-    const char *host; /* for the message */
-    int32_t threads;  /* compute threads it will run */
-    const struct topology *topology;
-};
-
-/* How many threads a rank should run: each CPU that it may use counts as one, divided by the ranks
- * of its node that may use it too; at least 1. Local. */
-int32_t topology_share(const struct topology_place *places, int32_t count, int32_t rank);
-
-/* Whether the bindings of all ranks ([count], by rank) make sense together. If not, returns false
- * and writes one sentence on the first thing that does not: all ranks of a node on the same few
- * cores, a rank with more threads than CPUs, a node with more threads than CPUs. Local. */
-bool topology_check_binding(const struct topology_place *places, int32_t count, char *warning,
-                            size_t size);
 
 #endif

@@ -5,16 +5,15 @@
 #include <stdlib.h>
 
 #include "comm/collective.h"
-#include "comm/topology.h"
+#include "comm/topology_binding.h"
 #include "kernels/base/log.h"
 #include "kernels/thread_pool.h"
 
 /* One rank's word. */
 struct bound_rank {
-    struct topology_cpus cpus;
-    int32_t cpu_count, machine_cpu_count;
+    struct topology_cpus cpus, cores;
+    int32_t cpu_count, core_count, machine_cpu_count;
     int32_t wanted; /* threads; 0: its share */
-    int32_t reserved;
 };
 
 static enum status share_words(const struct rank_group *ranks, const struct bound_rank *mine,
@@ -40,21 +39,22 @@ static void judge(const struct rank_group *ranks, const struct bound_rank *all, 
     char warning[400];
     for (int32_t i = 0; i < ranks->size; i++) {
         topologies[i] = (struct topology){.cpus = all[i].cpus,
+                                          .cores = all[i].cores,
                                           .cpu_count = all[i].cpu_count,
-                                          .core_count = all[i].cpu_count,
+                                          .core_count = all[i].core_count,
                                           .machine_cpu_count = all[i].machine_cpu_count};
         places[i] = (struct topology_place){.node = ranks->transport->node_of[i],
                                             .host = ranks->transport->host_of[i],
                                             .topology = &topologies[i]};
     }
     for (int32_t i = 0; i < ranks->size; i++) {
-        int32_t share = topology_share(places, ranks->size, i);
+        int32_t share = topology_binding_share(places, ranks->size, i);
         share = share < THREAD_POOL_THREADS_MAX ? share : THREAD_POOL_THREADS_MAX;
         places[i].threads = all[i].wanted > 0 ? all[i].wanted : share;
     }
     *threads = places[ranks->rank].threads;
     if (warns && ranks->rank == 0 &&
-        !topology_check_binding(places, ranks->size, warning, sizeof warning))
+        !topology_binding_check(places, ranks->size, warning, sizeof warning))
         LOG_WARN("%s", warning);
 }
 
@@ -63,6 +63,8 @@ enum status binding_settle(const struct rank_group *ranks, int32_t wanted, bool 
     struct topology own;
     RETURN_IF_ERROR(topology_load_cpus(&own));
     struct bound_rank mine = {.cpus = own.cpus,
+                              .cores = own.cores,
+                              .core_count = own.core_count,
                               .cpu_count = own.cpu_count,
                               .machine_cpu_count = own.machine_cpu_count,
                               .wanted = wanted};

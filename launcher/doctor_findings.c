@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/topology_binding.h"
 #include "kernels/cpu_features.h"
 
 struct judge {
@@ -123,7 +124,7 @@ static void check_binding(struct judge *judge) {
     }
     if (!is_known)
         find(judge, STATUS_UNSUPPORTED, "the binding of some ranks is unknown");
-    else if (!topology_check_binding(places, size, warning, sizeof warning))
+    else if (!topology_binding_check(places, size, warning, sizeof warning))
         find(judge, STATUS_OK, "%s", warning);
     free(places);
 }

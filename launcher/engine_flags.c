@@ -39,7 +39,7 @@ int32_t engine_flags_entries(struct engine_flags *flags, struct option_entry *en
          "longest sequence, prompt and output; default: the model's", 2, INT32_MAX / 2},
         {.kind = OPTION_HEADING, .name = "Machine"},
         {OPTION_INT, "threads", &flags->threads, "N",
-         "compute threads; default: a rank's share of the CPUs it may use", 1,
+         "compute threads; default: a rank's share of the cores it may use", 1,
          THREAD_POOL_THREADS_MAX},
         {OPTION_STRING, "cpu-isa", &flags->cpu_isa, "NAME",
          "auto, baseline, avx2, avx512, avx512-bf16 or reference", 0, 0},

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "comm/topology_binding.h"
 #include "tests/unit/unit_test.h"
 
 #define TWO_NODES "pack:2 [numa] l3:1(size=33554432) l2:4(size=1048576) core:1 pu:1"
@@ -108,7 +109,7 @@ static void add_rank(struct job *job, int32_t node, const char *binding, int32_t
 }
 
 static bool is_good(struct job *job) {
-    return topology_check_binding(job->places, job->count, job->warning, sizeof job->warning);
+    return topology_binding_check(job->places, job->count, job->warning, sizeof job->warning);
 }
 
 static void good_bindings_pass(void **state) {
@@ -156,7 +157,7 @@ static void a_crowded_node_is_named(void **state) {
 }
 
 static int32_t share_of(const struct job *job, int32_t rank) {
-    return topology_share(job->places, job->count, rank);
+    return topology_binding_share(job->places, job->count, rank);
 }
 
 static void cpus_are_shared_out(void **state) {
@@ -183,6 +184,58 @@ static void cpus_are_shared_out(void **state) {
     assert_int_equal(share_of(&crowded, 3), 1);
 }
 
+/* Two threads a core, numbered as the kernel does where it can: CPUs 0-3, then their twins 4-7. */
+#define TWO_THREADS "pack:1 core:4 pu:2(indexes=0,4,1,5,2,6,3,7)"
+
+static void add_smt_rank(struct job *job, const char *binding, int32_t threads) {
+    struct topology *topology = &job->topologies[job->count];
+    assert_int_equal(topology_load_synthetic(TWO_THREADS, binding, topology), STATUS_OK);
+    job->places[job->count++] =
+        (struct topology_place){.node = 0, .host = "a", .threads = threads, .topology = topology};
+}
+
+static void cores_are_shared_out_not_their_threads(void **state) {
+    (void)state;
+    struct job alone = {.count = 0};
+    add_smt_rank(&alone, NULL, 0);
+    assert_int_equal(alone.topologies[0].cpu_count, 8);
+    assert_int_equal(alone.topologies[0].core_count, 4);
+    assert_int_equal(alone.topologies[0].cores.bits[0], 0xf);
+    assert_int_equal(share_of(&alone, 0), 4);
+    struct job twins = {.count = 0}; /* one core, bound to one thread of it each */
+    add_smt_rank(&twins, "1", 0);
+    add_smt_rank(&twins, "5", 0);
+    assert_int_equal(twins.topologies[1].cores.bits[0], 0x2);
+    assert_int_equal(share_of(&twins, 0), 1);
+    struct job halves = {.count = 0};
+    add_smt_rank(&halves, "0-1,4-5", 0);
+    add_smt_rank(&halves, "2-3,6-7", 0);
+    assert_int_equal(share_of(&halves, 0), 2);
+    assert_int_equal(share_of(&halves, 1), 2);
+    struct job across = {.count = 0}; /* each a thread of all cores: half of each */
+    add_smt_rank(&across, "0-3", 0);
+    add_smt_rank(&across, "4-7", 0);
+    assert_int_equal(share_of(&across, 0), 2);
+    assert_int_equal(share_of(&across, 1), 2);
+}
+
+static void advice_counts_cores(void **state) {
+    (void)state;
+    struct job one = {.count = 0};
+    add_smt_rank(&one, "1-2,5-6", 8);
+    assert_false(is_good(&one));
+    assert_string_equal(one.warning, "rank 0 on a runs 8 threads on 2 cores (4 CPUs): give "
+                                     "--threads 2, or bind the rank to more cores");
+    struct job two = {.count = 0};
+    add_smt_rank(&two, NULL, 8);
+    add_smt_rank(&two, NULL, 8);
+    assert_false(is_good(&two));
+    assert_string_equal(two.warning, "16 threads of 2 ranks share 8 CPUs on a: give --threads 2");
+    struct job full = {.count = 0}; /* both threads of a core, as somebody wants it */
+    add_smt_rank(&full, NULL, 8);
+    assert_true(is_good(&full));
+}
+
 static void cpus_of_this_process_are_the_same_both_ways(void **state) {
     (void)state;
     struct topology all, cpus;
@@ -190,6 +243,8 @@ static void cpus_of_this_process_are_the_same_both_ways(void **state) {
     assert_int_equal(topology_load_cpus(&cpus), STATUS_OK);
     assert_int_equal(cpus.cpu_count, all.cpu_count);
     assert_memory_equal(&cpus.cpus, &all.cpus, sizeof all.cpus);
+    assert_int_equal(cpus.core_count, all.core_count);
+    assert_memory_equal(&cpus.cores, &all.cores, sizeof all.cores);
 }
 
 int main(void) {
@@ -204,6 +259,8 @@ int main(void) {
         cmocka_unit_test(ranks_on_one_core_are_named),
         cmocka_unit_test(a_crowded_node_is_named),
         cmocka_unit_test(cpus_are_shared_out),
+        cmocka_unit_test(cores_are_shared_out_not_their_threads),
+        cmocka_unit_test(advice_counts_cores),
         cmocka_unit_test(cpus_of_this_process_are_the_same_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
