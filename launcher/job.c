@@ -7,6 +7,7 @@
 #include "comm/collective.h"
 #include "kernels/base/log.h"
 #include "launcher/config.h"
+#include "runtime/start_agreement.h"
 
 /* A launcher that the MPI library does not know starts every rank alone: each would believe that it
  * is the coordinator. */
@@ -30,7 +31,12 @@ enum status job_start(const struct job_options *options, struct rank_group *rank
     RETURN_IF_ERROR(rank_group_start(&group, ranks));
     log_set_rank(ranks->rank);
     RETURN_IF_ERROR(check_launcher(ranks));
-    return rank_group_shape(ranks, options->tensor_parallel_size, options->data_parallel_size);
+    struct log_diverted said;
+    log_divert_begin(&said);
+    enum status status =
+        rank_group_shape(ranks, options->tensor_parallel_size, options->data_parallel_size);
+    log_divert_end();
+    return start_agreement_said(ranks, status, &said);
 }
 
 void job_end(struct rank_group *ranks, enum status status) {

@@ -234,10 +234,9 @@ static enum status place_experts(struct engine *engine, const struct engine_opti
 
 /* What must be the same on all ranks before anything is loaded. */
 static struct start_facts facts_of(const struct engine *engine,
-                                   const struct engine_options *options, enum status status) {
+                                   const struct engine_options *options) {
     const struct model_spec *spec = &engine->spec;
     return (struct start_facts){
-        .status = status,
         .isa = options->isa,
         .same = {[START_HIDDEN] = spec->hidden,
                  [START_LAYERS] = spec->layers,
@@ -309,12 +308,15 @@ static enum status take_steps(struct engine *engine, const struct engine_options
 static enum status load(struct engine *engine, const struct engine_options *options,
                         enum status status) {
     struct checkpoint *checkpoint = NULL;
+    struct log_diverted said;
     int64_t digest = 0;
+    log_divert_begin(&said);
     if (status == STATUS_OK)
         status = prepare_model(engine, options, &checkpoint);
     if (status == STATUS_OK)
         status = model_digest_take(options->model_folder, checkpoint, &digest);
-    status = start_agreement_model(options->ranks, status, digest);
+    log_divert_end();
+    status = start_agreement_model(options->ranks, status, &said, digest);
     if (status == STATUS_OK) {
         status = model_load(&engine->model, checkpoint);
         if (status == STATUS_OK)
@@ -336,10 +338,25 @@ static enum status plan_ranks(struct engine *engine, const struct engine_options
     return place_experts(engine, options);
 }
 
+/* What config.json and the flags say, before ranks compare it. */
+static enum status describe(struct engine *engine, const struct engine_options *options) {
+    RETURN_IF_ERROR(family_parse(options->model_folder, &engine->family, &engine->spec));
+    RETURN_IF_ERROR(choose_positions(engine, options));
+    RETURN_IF_ERROR(tensor_shard_check(&engine->spec, engine->ranks->tp_size, engine->ranks->size));
+    join_tensor_group(engine, options);
+    return place_experts(engine, options);
+}
+
 enum status engine_start(struct engine *engine, const struct engine_options *options) {
     enum cpu_isa isa = options->isa;
-    enum status status = plan_ranks(engine, options);
-    struct start_facts facts = facts_of(engine, options, status);
+    struct log_diverted said;
+    engine->alone = (struct rank_group){.size = 1, .tp_size = 1, .dp_size = 1, .node_size = 1};
+    engine->ranks = options->ranks != NULL ? options->ranks : &engine->alone;
+    log_divert_begin(&said);
+    enum status status = describe(engine, options);
+    log_divert_end();
+    RETURN_IF_ERROR(start_agreement_said(options->ranks, status, &said));
+    struct start_facts facts = facts_of(engine, options);
     RETURN_IF_ERROR(start_agreement_facts(options->ranks, &facts, &isa));
     status = kernels_init(&engine->kernels, isa, options->threads);
     struct rank_watch *watch = rank_group_watch(engine->ranks, "loading");

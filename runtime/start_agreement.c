@@ -56,11 +56,39 @@ static void tell_isa(const struct rank_group *ranks, const struct start_facts *a
                  ranks->host_of[most], cpu_isa_name((enum cpu_isa)all[most].isa));
 }
 
+/* start_agreement_said, with another deadline. */
+static enum status agree_on(const struct rank_group *ranks, int32_t timeout_ms, enum status mine,
+                            const struct log_diverted *said) {
+    int32_t own = (int32_t)mine, all[TRANSPORT_RANKS_MAX] = {0}, members[TRANSPORT_RANKS_MAX];
+    int32_t first = 0, timeout_before_ms = ranks->transport->timeout_ms;
+    struct collective_group world = world_of(ranks, members);
+    ranks->transport->timeout_ms = timeout_ms;
+    enum status agreed,
+        status = collective_share(&world, &start_scope, &own, sizeof own, (char *)(void *)all);
+    ranks->transport->timeout_ms = timeout_before_ms;
+    if (status != STATUS_OK)
+        log_divert_write(said);
+    RETURN_IF_ERROR(status);
+    while (first < ranks->size && all[first] == STATUS_OK)
+        first++;
+    if (first == ranks->size)
+        return STATUS_OK;
+    if (first == ranks->rank)
+        log_divert_write(said); /* before anybody ends the job */
+    RETURN_IF_ERROR(collective_agree(&world, &start_scope, mine, &agreed));
+    return (enum status)all[first];
+}
+
+enum status start_agreement_said(const struct rank_group *ranks, enum status mine,
+                                 const struct log_diverted *said) {
+    if (ranks != NULL && ranks->size > 1)
+        return agree_on(ranks, ranks->transport->timeout_ms, mine, said);
+    log_divert_write(said);
+    return mine;
+}
+
 static enum status compare(const struct rank_group *ranks, const struct start_facts *all,
                            enum cpu_isa *isa) {
-    for (int32_t rank = 0; rank < ranks->size; rank++)
-        if (all[rank].status != STATUS_OK)
-            return (enum status)all[rank].status;
     for (int32_t rank = 0; rank < ranks->size; rank++) {
         if (all[rank].isa < (int64_t)*isa)
             *isa = (enum cpu_isa)all[rank].isa;
@@ -80,7 +108,7 @@ static enum status compare(const struct rank_group *ranks, const struct start_fa
 enum status start_agreement_facts(const struct rank_group *ranks, const struct start_facts *facts,
                                   enum cpu_isa *isa) {
     if (ranks == NULL || ranks->size == 1)
-        return (enum status)facts->status;
+        return STATUS_OK;
     struct start_facts *all = calloc((size_t)ranks->size, sizeof *all);
     if (all == NULL) {
         LOG_ERROR("ranks: cannot take a table of %d ranks", ranks->size);
@@ -99,42 +127,32 @@ enum status start_agreement_facts(const struct rank_group *ranks, const struct s
     return status;
 }
 
-/* The two things that are told, of each rank. */
-struct model_facts {
-    int64_t status, digest;
-};
-
-static enum status compare_models(const struct rank_group *ranks, const struct model_facts *all) {
-    int64_t worst = STATUS_OK;
-    for (int32_t rank = 0; rank < ranks->size; rank++)
-        worst = all[rank].status > worst ? all[rank].status : worst;
-    for (int32_t rank = 0; worst == STATUS_OK && rank < ranks->size; rank++) {
-        if (all[rank].digest == all[0].digest)
+static enum status compare_models(const struct rank_group *ranks, const int64_t *digests) {
+    for (int32_t rank = 0; rank < ranks->size; rank++) {
+        if (digests[rank] == digests[0])
             continue;
         if (ranks->rank == 0)
             LOG_ERROR("rank %d on %s: --model: expected the config.json and the weights of rank 0 "
                       "(digest %016llx), got others (%016llx)",
-                      rank, ranks->host_of[rank], (unsigned long long)all[0].digest,
-                      (unsigned long long)all[rank].digest);
-        worst = STATUS_PEER;
+                      rank, ranks->host_of[rank], (unsigned long long)digests[0],
+                      (unsigned long long)digests[rank]);
+        return STATUS_PEER;
     }
-    return (enum status)worst;
+    return STATUS_OK;
 }
 
 enum status start_agreement_model(const struct rank_group *ranks, enum status mine,
-                                  int64_t digest) {
+                                  const struct log_diverted *said, int64_t digest) {
     if (ranks == NULL || ranks->size == 1)
-        return mine;
-    struct model_facts facts = {.status = mine, .digest = digest}, all[TRANSPORT_RANKS_MAX];
-    int32_t members[TRANSPORT_RANKS_MAX], timeout_ms = ranks->transport->timeout_ms;
+        return start_agreement_said(ranks, mine, said);
+    int64_t digests[TRANSPORT_RANKS_MAX];
+    int32_t members[TRANSPORT_RANKS_MAX];
     struct collective_group world = world_of(ranks, members);
     enum status agreed;
-    ranks->transport->timeout_ms = LOAD_TIMEOUT_MS;
-    enum status status =
-        collective_share(&world, &start_scope, &facts, sizeof facts, (char *)(void *)all);
-    ranks->transport->timeout_ms = timeout_ms;
-    RETURN_IF_ERROR(status);
-    status = compare_models(ranks, all);
+    RETURN_IF_ERROR(agree_on(ranks, LOAD_TIMEOUT_MS, mine, said));
+    RETURN_IF_ERROR(
+        collective_share(&world, &start_scope, &digest, sizeof digest, (char *)(void *)digests));
+    enum status status = compare_models(ranks, digests);
     if (status != STATUS_OK) /* rank 0 speaks before anybody ends the job */
         RETURN_IF_ERROR(collective_agree(&world, &start_scope, status, &agreed));
     return status;

@@ -66,12 +66,14 @@ void log_divert_end(void) {
 }
 
 /* Whether the line has gone elsewhere. */
-static bool diverted(enum log_level level, const char *text) {
-    if (log_diverted_to == NULL || level != LOG_LEVEL_ERROR)
+static bool diverted(enum log_level level, const char *place, const char *text) {
+    struct log_diverted *to = log_diverted_to;
+    if (to == NULL || level != LOG_LEVEL_ERROR)
         return false;
-    if (log_diverted_to->text[0] == '\0')
-        snprintf(log_diverted_to->text, sizeof log_diverted_to->text, "%.*s",
-                 (int)sizeof log_diverted_to->text - 1, text);
+    if (to->text[0] == '\0') {
+        snprintf(to->text, sizeof to->text, "%.*s", (int)sizeof to->text - 1, text);
+        snprintf(to->place, sizeof to->place, "%.*s", (int)sizeof to->place - 1, place);
+    }
     return true;
 }
 
@@ -153,6 +155,18 @@ static void write_json(enum log_level level, const char *place, const char *text
     write_line(out, length, sizeof out);
 }
 
+static void write_any(enum log_level level, const char *place, const char *text) {
+    if (log_settings.is_json)
+        write_json(level, place, text);
+    else
+        write_text(level, place, text);
+}
+
+void log_divert_write(const struct log_diverted *diverted) {
+    if (diverted->text[0] != '\0')
+        write_any(LOG_LEVEL_ERROR, diverted->place, diverted->text);
+}
+
 void log_write(enum log_level level, const char *file, int line, const char *format, ...) {
     if (level > log_settings.level)
         return;
@@ -162,12 +176,8 @@ void log_write(enum log_level level, const char *file, int line, const char *for
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     escape_controls(text, sizeof text);
-    if (diverted(level, text))
-        return;
     const char *slash = strrchr(file, '/');
     snprintf(place, sizeof place, "%s:%d", slash != NULL ? slash + 1 : file, line);
-    if (log_settings.is_json)
-        write_json(level, place, text);
-    else
-        write_text(level, place, text);
+    if (!diverted(level, place, text))
+        write_any(level, place, text);
 }

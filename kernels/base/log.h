@@ -43,14 +43,20 @@ void log_write(enum log_level level, const char *file, int line, const char *for
     __attribute__((format(printf, 4, 5)));
 
 /* A place for this thread's next error lines instead of stderr: for input that a client sent, whose
- * error is an answer to that client. The first line is kept, without time and place. */
+ * error is an answer to that client, and for what ranks may all find alike. The first line is kept,
+ * without time. */
 struct log_diverted {
-    char text[512]; /* "": nothing was logged */
+    char text[1024]; /* "": nothing was logged */
+    char place[64];  /* file:line */
 };
 
 /* From here to log_divert_end (no nesting) this thread's LOG_ERROR lines go to *diverted. Local. */
 void log_divert_begin(struct log_diverted *diverted);
 void log_divert_end(void);
+
+/* Writes the line that was kept, if there is one, after all. Not while lines are diverted. Local.
+ */
+void log_divert_write(const struct log_diverted *diverted);
 
 #define LOG_ERROR(...) log_write(LOG_LEVEL_ERROR, __FILE__, __LINE__, __VA_ARGS__)
 #define LOG_WARN(...) log_write(LOG_LEVEL_WARN, __FILE__, __LINE__, __VA_ARGS__)

@@ -1,7 +1,7 @@
-/* Ranks that are not alike, by their build, their flags or their model, end at once: with a
- * distinct exit code and in one line that names rank, host, expected and got. Ranks of a copy of
- * the program are alike, and so are those that lack an instruction set. Usage: test_rank_likeness
- * MPIRUN MOEBIUS FOLDER */
+/* Ranks that are alike in what is wrong say it once. Ranks that are not alike, by their build,
+ * their flags or their model, end at once: with a distinct exit code and in one line that names
+ * rank, host, expected and got. Ranks of a copy of the program are alike, and so are those that
+ * lack an instruction set. Usage: test_rank_likeness MPIRUN MOEBIUS FOLDER */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,6 +216,33 @@ static void check_isa(char **argv) {
     program_run_deinit(&run);
 }
 
+/* What is wrong on all ranks alike is said once, by rank 0. */
+static void check_alike(char **argv, const char *flag, enum status expected, const char *named) {
+    struct program mpirun;
+    struct program_run run;
+    const char *const arguments[] = {MPIRUN_FLAGS, "-n",      "3",     argv[2],
+                                     "generate",   "--model", argv[3], "--token-ids=1",
+                                     flag,         NULL};
+    program_init(&mpirun, argv[1]);
+    program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, &run);
+    EXPECT(run.exit_code == status_exit_code(expected) && count_errors(run.err) == 1 &&
+               strstr(run.err, " 0@") != NULL && strstr(run.err, named) != NULL,
+           "%s: exit code %d, expected %d and one line of rank 0 with '%s': %s", flag,
+           run.exit_code, status_exit_code(expected), named, run.err);
+    program_run_deinit(&run);
+    program_deinit(&mpirun);
+}
+
+static void check_refusals(char **argv) {
+    check_alike(argv, "--tensor-parallel-size=2", STATUS_USAGE, "the number of ranks");
+    check_alike(argv, "--tensor-parallel-size=3", STATUS_USAGE, "heads");
+    check_alike(argv, "--max-model-len=99999", STATUS_USAGE, "max_position_embeddings");
+    check_alike(argv, "--max-tokens=3000", STATUS_BAD_REQUEST, "max_position_embeddings");
+    check_alike(argv, "--expert-placement=tests/data/placement/demo-moe-4-ranks.json",
+                STATUS_BAD_CONFIG, "num_ranks");
+    check_alike(argv, "--expert-placement=nowhere.json", STATUS_IO, "nowhere.json");
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: test_rank_likeness MPIRUN MOEBIUS FOLDER\n");
@@ -235,6 +262,7 @@ int main(int argc, char **argv) {
     check_refused(argv, &commands, ": command: expected generate as on rank 0 on ");
     check_refused(argv, &commands, ", got doctor; 1 of 3 ranks run another than rank 0");
     check_models(&scratch, argv);
+    check_refusals(argv);
     check_isa(argv);
     program_deinit(&scratch);
     return expect_failures == 0 ? 0 : 1;
