@@ -56,16 +56,17 @@ static void tell_isa(const struct rank_group *ranks, const struct start_facts *a
                  ranks->host_of[most], cpu_isa_name((enum cpu_isa)all[most].isa));
 }
 
-/* start_agreement_said, with another deadline. */
-static enum status agree_on(const struct rank_group *ranks, int32_t timeout_ms, enum status mine,
-                            const struct log_diverted *said) {
+enum status start_agreement_said(const struct rank_group *ranks, enum status mine,
+                                 const struct log_diverted *said) {
+    if (ranks == NULL || ranks->size == 1) {
+        log_divert_write(said);
+        return mine;
+    }
     int32_t own = (int32_t)mine, all[TRANSPORT_RANKS_MAX] = {0}, members[TRANSPORT_RANKS_MAX];
-    int32_t first = 0, timeout_before_ms = ranks->transport->timeout_ms;
+    int32_t first = 0;
     struct collective_group world = world_of(ranks, members);
-    ranks->transport->timeout_ms = timeout_ms;
     enum status agreed,
         status = collective_share(&world, &start_scope, &own, sizeof own, (char *)(void *)all);
-    ranks->transport->timeout_ms = timeout_before_ms;
     if (status != STATUS_OK)
         log_divert_write(said);
     RETURN_IF_ERROR(status);
@@ -77,14 +78,6 @@ static enum status agree_on(const struct rank_group *ranks, int32_t timeout_ms, 
         log_divert_write(said); /* before anybody ends the job */
     RETURN_IF_ERROR(collective_agree(&world, &start_scope, mine, &agreed));
     return (enum status)all[first];
-}
-
-enum status start_agreement_said(const struct rank_group *ranks, enum status mine,
-                                 const struct log_diverted *said) {
-    if (ranks != NULL && ranks->size > 1)
-        return agree_on(ranks, ranks->transport->timeout_ms, mine, said);
-    log_divert_write(said);
-    return mine;
 }
 
 static enum status compare(const struct rank_group *ranks, const struct start_facts *all,
@@ -146,13 +139,17 @@ enum status start_agreement_model(const struct rank_group *ranks, enum status mi
     if (ranks == NULL || ranks->size == 1)
         return start_agreement_said(ranks, mine, said);
     int64_t digests[TRANSPORT_RANKS_MAX];
-    int32_t members[TRANSPORT_RANKS_MAX];
+    int32_t members[TRANSPORT_RANKS_MAX], timeout_ms = ranks->transport->timeout_ms;
     struct collective_group world = world_of(ranks, members);
     enum status agreed;
-    RETURN_IF_ERROR(agree_on(ranks, LOAD_TIMEOUT_MS, mine, said));
-    RETURN_IF_ERROR(
-        collective_share(&world, &start_scope, &digest, sizeof digest, (char *)(void *)digests));
-    enum status status = compare_models(ranks, digests);
+    ranks->transport->timeout_ms = LOAD_TIMEOUT_MS;
+    enum status status = start_agreement_said(ranks, mine, said);
+    if (status == STATUS_OK)
+        status =
+            collective_share(&world, &start_scope, &digest, sizeof digest, (char *)(void *)digests);
+    ranks->transport->timeout_ms = timeout_ms;
+    RETURN_IF_ERROR(status);
+    status = compare_models(ranks, digests);
     if (status != STATUS_OK) /* rank 0 speaks before anybody ends the job */
         RETURN_IF_ERROR(collective_agree(&world, &start_scope, status, &agreed));
     return status;
