@@ -22,7 +22,7 @@
 
 #define PROMPT_TOKENS 120
 #define NEW_TOKENS 8
-#define ARGUMENTS_MAX 48
+#define ARGUMENTS_MAX 56
 
 struct variant {
     const char *ranks, *flow, *placement, *replicas, *rows, *tensor, *ranks_per_node;
