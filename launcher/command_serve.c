@@ -11,10 +11,7 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
     const struct option_entry own[SERVE_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Doors"},
         {OPTION_STRING, "host", &flags->host, "ADDRESS",
-         "where to listen; default 127.0.0.1, 0.0.0.0: everywhere; unix:PATH (gRPC only): a socket "
-         "of "
-         "its owner",
-         0, 0},
+         "where to listen; default 127.0.0.1; 0.0.0.0: everywhere; unix:PATH: gRPC only", 0, 0},
         {OPTION_INT, "port", &flags->port, "N", "of gRPC; default 50051, 0: any free one", 0,
          65535},
         {OPTION_INT, "http-port", &flags->http_port, "N",
@@ -39,22 +36,18 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
         {OPTION_INT, "max-queue", &flags->max_queue, "N",
          "sequences that may wait; more are refused at once; default 1024", 1, 1 << 20},
         {OPTION_STRING, "generation-config", &flags->generation_config, "SOURCE",
-         "auto: sampling fields that a request leaves out come from generation_config.json; none: "
-         "they are off, temperature 1",
-         0, 0},
+         "auto: defaults of sampling fields from generation_config.json; none: they are off", 0, 0},
         {OPTION_FLAG, "skip-tokenizer-init", &flags->skip_tokenizer_init, NULL,
          "load no tokenizer: prompts are token ids, and so are answers", 0, 0},
         {.kind = OPTION_HEADING, .name = "Memory"},
         {OPTION_STRING, "kv-cache-memory", &flags->kv_cache_memory, "BYTES",
-         "of each rank's KV cache, such as 512M or 4G; default: a quarter of its share of what is "
-         "available, at most what --max-num-seqs full sequences need",
-         0, 0},
+         "a rank's, such as 512M or 4G; default: a quarter of its share of what is free", 0, 0},
         {OPTION_FLAG, "no-prefix-cache", &flags->no_prefix_cache, NULL, "compute every prompt anew",
          0, 0},
         {.kind = OPTION_HEADING, .name = "Life"},
         {OPTION_INT, "shutdown-timeout", &flags->shutdown_timeout_s, "SECONDS",
-         "how long open requests may take after SIGTERM; default 30; a second signal ends at once",
-         0, 86400},
+         "how long open requests may take after SIGTERM; default 30; a second signal: none", 0,
+         86400},
         {OPTION_INT, "step-timeout", &flags->step_timeout_s, "SECONDS",
          "a step that takes longer makes health NOT_SERVING until it ends; default 5", 1, 86400},
     };

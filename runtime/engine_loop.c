@@ -39,7 +39,8 @@ struct engine_loop {
     struct engine_stats told;        /* what metrics have been told */
     _Alignas(64) atomic_bool stop;
     _Atomic int32_t state;
-    _Atomic int64_t step_start_ns; /* 0: between steps */
+    _Atomic int64_t
+        step_start_ns; /* of a step, or whatever else waits for ranks; 0: nothing does */
 };
 
 /* ---- making ---- */
@@ -419,6 +420,11 @@ static void take_counts(void *context, int32_t rank, const struct rank_counts_vi
     loop->routed.copies += view->sums->copies;
 }
 
+/* What follows may wait for other ranks, until 0 is set: the network thread tells its age. */
+static void set_step_start(struct engine_loop *loop, int64_t start_ns) {
+    atomic_store_explicit(&loop->step_start_ns, start_ns, memory_order_relaxed);
+}
+
 /* Asks the ranks, at most once a second, and once more when there is nothing left to do: only steps
  * change what they would say. */
 static enum status ask_ranks(struct engine_loop *loop) {
@@ -431,7 +437,10 @@ static enum status ask_ranks(struct engine_loop *loop) {
     loop->routed = (struct loop_routed){.pairs = 0};
     loop->asked_ns = loop->now_ns;
     loop->asked_steps = stats.steps;
-    RETURN_IF_ERROR(engine_gather(loop->engine, take_counts, loop));
+    set_step_start(loop, clock_now_ns());
+    enum status status = engine_gather(loop->engine, take_counts, loop);
+    set_step_start(loop, 0);
+    RETURN_IF_ERROR(status);
     const struct loop_routed *now = &loop->routed;
     metrics_add(loop->metrics, METRICS_ROUTED_PAIRS, now->pairs - before.pairs);
     metrics_add(loop->metrics, METRICS_LOCAL_PAIRS, now->local_pairs - before.local_pairs);
@@ -447,9 +456,9 @@ static enum status step(struct engine_loop *loop) {
                                              .context = loop};
     int64_t start_ns = clock_now_ns();
     loop->token_ns = 0;
-    atomic_store_explicit(&loop->step_start_ns, start_ns, memory_order_relaxed);
+    set_step_start(loop, start_ns);
     enum status status = engine_step(loop->engine, &listener);
-    atomic_store_explicit(&loop->step_start_ns, 0, memory_order_relaxed);
+    set_step_start(loop, 0);
     metrics_add(loop->metrics, METRICS_STEPS, 1);
     metrics_observe(loop->metrics, METRICS_STEP_SECONDS,
                     (double)(clock_now_ns() - start_ns) * 1e-9);
@@ -459,7 +468,10 @@ static enum status step(struct engine_loop *loop) {
 /* Nothing is open: the other ranks are told that we are there, and we sleep. */
 static enum status rest(struct engine_loop *loop) {
     int32_t wait_ms;
-    RETURN_IF_ERROR(engine_idle(loop->engine, &wait_ms));
+    set_step_start(loop, clock_now_ns());
+    enum status status = engine_idle(loop->engine, &wait_ms);
+    set_step_start(loop, 0);
+    RETURN_IF_ERROR(status);
     request_queue_wait(&loop->queue, wait_ms);
     return STATUS_OK;
 }

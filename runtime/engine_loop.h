@@ -52,7 +52,8 @@ void engine_loop_stop(struct engine_loop *loop);
 
 enum engine_loop_state engine_loop_state(const struct engine_loop *loop);
 
-/* How long the step in progress has been running; 0 between steps. */
+/* How long the step in progress, or whatever else waits for other ranks, has been running; 0: none
+ * is. */
 int64_t engine_loop_step_age_ns(const struct engine_loop *loop, int64_t now_ns);
 
 #endif

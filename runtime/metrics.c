@@ -69,8 +69,9 @@ static const char *const gauge_names[METRICS_GAUGE_COUNT][2] = {
     [METRICS_KV_CACHE_USAGE] = {"kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1."},
     [METRICS_KV_BLOCKS_USED] = {"kv_blocks_used", "KV blocks in use."},
     [METRICS_KV_BLOCKS_TOTAL] = {"kv_blocks_total", "KV blocks there are."},
-    [METRICS_STEP_AGE_SECONDS] = {"step_age_seconds",
-                                  "How long the step in progress has been running."},
+    [METRICS_STEP_AGE_SECONDS] =
+        {"step_age_seconds",
+         "How long the step in progress, or another wait for ranks, has lasted."},
 };
 
 /* Counted in ns, told in seconds. */

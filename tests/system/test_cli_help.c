@@ -193,6 +193,20 @@ static void check_flag(const struct program *program, const char *command, const
     program_run_deinit(&run);
 }
 
+/* Of a command whose flags are not tried one by one. */
+static void check_lines(const struct program *program, const char *command, const char *kind) {
+    struct program_run help;
+    const char *const arguments[] = {command, kind != NULL ? kind : "--help", "--help", NULL};
+    program_run(program, arguments, NULL, PROGRAM_KEPT, &help);
+    EXPECT(help.exit_code == 0, "%s %s: exit code %d", command, arguments[1], help.exit_code);
+    char *rest = NULL;
+    for (char *line = strtok_r(help.out, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest))
+        EXPECT(strlen(line) <= 110, "%s: a line of %zu characters: %s", command, strlen(line),
+               line);
+    program_run_deinit(&help);
+}
+
 /* Reads the flags out of the help: lines that begin with two blanks and "--". */
 static void check_flags(const struct program *program, const char *command, int at_least) {
     struct program_run help;
@@ -323,6 +337,11 @@ int main(int argc, char **argv) {
     check_flags(&program, "throughput", 33);
     check_flags(&program, "startup", 6);
     check_flags(&program, "doctor", 5);
+    check_lines(&program, "serve", NULL);
+    check_lines(&program, "complete", NULL);
+    check_lines(&program, "chat", NULL);
+    check_lines(&program, "bench", "serve");
+    check_lines(&program, "bench", "exchange");
     check_bare_run(&program);
     check_inspect(&program);
     check_tokenize_one(&program);
