@@ -23,12 +23,13 @@
 /* A receive with room for more is posted only when its message begins to come, so that the time for
  * the bytes is told apart from the wait for them. */
 #define LOOK_BYTES (64 << 10)
-#define KIND_BITS 4      /* of a tag, lowest first; the step's own lowest bits take the rest */
-#define LAYER_BITS 10    /* layer + 1 */
-#define SPIN_BYTE_NS 1   /* and for each byte that is under way: fragments want to be moved on */
-#define SPIN_NS 200000   /* how long a step's wait polls before it sleeps between polls */
-#define SLEEP_NS 50000   /* between polls of a step's wait */
-#define BUSY_NS 20000000 /* how long after a step the next one is thought to be near */
+#define KIND_BITS 4    /* of a tag, lowest first; the step's own lowest bits take the rest */
+#define LAYER_BITS 10  /* layer + 1 */
+#define SPIN_BYTE_NS 1 /* and for each byte that is under way: fragments want to be moved on */
+#define SPIN_NS 200000 /* how long a step's wait polls before it sleeps between polls */
+#define SLEEP_NS 50000 /* between polls of a step's wait */
+#define BUSY_NS                                                                                    \
+    20000000 /* how long after bytes have come or gone the next are thought to be near */
 #define IDLE_SLEEP_NS 700000 /* between polls while there is nothing to do */
 
 _Static_assert(TRAFFIC_KIND_COUNT <= 1 << KIND_BITS, "room for the kind");
@@ -39,6 +40,7 @@ struct transport_mpi {
     MPI_Comm signs;        /* signs of life, see struct wait */
     int64_t message_bytes; /* the longest that was announced by transport_reserve */
     int32_t step_mask;     /* how much of the step a tag holds */
+    int64_t busy_ns;       /* when bytes came or went last: signs of life have none */
     /* Of the exchange in progress: the receives, then the sends. */
     MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
     MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
@@ -333,7 +335,8 @@ static void tell_missing(struct transport_mpi *mpi, const struct wait *wait) {
 
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = request_count(wait), events = 0;
-    int64_t first = 0, looked = wait->start_ns, quiet_since = wait->start_ns;
+    int64_t first = 0, looked = wait->start_ns;
+    int64_t quiet_since = wait->idle ? mpi->busy_ns : wait->start_ns;
     bool slept = false;
     while (left > 0) {
         RETURN_IF_ERROR(poll_once(mpi, wait, slept, &left, &events));
@@ -351,6 +354,10 @@ static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
             tell_missing(mpi, wait);
     }
     atomic_store_explicit(&mpi->transport.waited_for, 0, memory_order_relaxed);
+    for (int32_t i = 0; i < wait->send_count; i++)
+        mpi->busy_ns = wait->sends[i].bytes > 0 ? looked : mpi->busy_ns;
+    for (int32_t i = 0; i < wait->receive_count; i++)
+        mpi->busy_ns = wait->receives[i].bytes > 0 ? looked : mpi->busy_ns;
     if (mpi->transport.traffic != NULL && first > 0 && !wait->idle) {
         mpi->transport.traffic->wait_ns += first - wait->start_ns;
         mpi->transport.traffic->transfer_ns += looked - first;

@@ -36,7 +36,7 @@ static int32_t fill_entries(struct serve_flags *flags, struct option_entry *entr
         {OPTION_INT, "max-queue", &flags->max_queue, "N",
          "sequences that may wait; more are refused at once; default 1024", 1, 1 << 20},
         {OPTION_STRING, "generation-config", &flags->generation_config, "SOURCE",
-         "auto: defaults of sampling fields from generation_config.json; none: they are off", 0, 0},
+         "auto: sampling fields default to generation_config.json's; none: they are off", 0, 0},
         {OPTION_FLAG, "skip-tokenizer-init", &flags->skip_tokenizer_init, NULL,
          "load no tokenizer: prompts are token ids, and so are answers", 0, 0},
         {.kind = OPTION_HEADING, .name = "Memory"},

