@@ -26,7 +26,7 @@
 #define CPU_SHARE_MAX 0.02
 #define WAKE_MEDIAN_US_MAX 1000.0
 #endif
-#define ATTEMPTS 2 /* the machine may be busy with something else */
+#define ATTEMPTS 4 /* the machine may be busy with something else */
 #define WAKES 41
 #define WAKE_PAUSE_MS 60 /* longer than a rank thinks that the next step is near */
 
