@@ -23,13 +23,12 @@
 /* A receive with room for more is posted only when its message begins to come, so that the time for
  * the bytes is told apart from the wait for them. */
 #define LOOK_BYTES (64 << 10)
-#define KIND_BITS 4    /* of a tag, lowest first; the step's own lowest bits take the rest */
-#define LAYER_BITS 10  /* layer + 1 */
-#define SPIN_BYTE_NS 1 /* and for each byte that is under way: fragments want to be moved on */
-#define SPIN_NS 200000 /* how long a step's wait polls before it sleeps between polls */
-#define SLEEP_NS 50000 /* between polls of a step's wait */
-#define BUSY_NS                                                                                    \
-    20000000 /* how long after bytes have come or gone the next are thought to be near */
+#define KIND_BITS 4      /* of a tag, lowest first; the step's own lowest bits take the rest */
+#define LAYER_BITS 10    /* layer + 1 */
+#define SPIN_BYTE_NS 1   /* and for each byte that is under way: fragments want to be moved on */
+#define SPIN_NS 200000   /* how long a step's wait polls before it sleeps between polls */
+#define SLEEP_NS 50000   /* between polls of a step's wait */
+#define BUSY_NS 20000000 /* how long after bytes moved the next ones are thought to be near */
 #define IDLE_SLEEP_NS 700000 /* between polls while there is nothing to do */
 
 _Static_assert(TRAFFIC_KIND_COUNT <= 1 << KIND_BITS, "room for the kind");
