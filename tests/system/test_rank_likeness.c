@@ -216,6 +216,33 @@ static void check_isa(char **argv) {
     program_run_deinit(&run);
 }
 
+/* Ranks that count as nodes of their own share the CPUs of their host as before. */
+static void check_pretended_nodes(char **argv) {
+    struct program mpirun;
+    struct program_run run;
+    const char *const arguments[] = {MPIRUN_FLAGS,
+                                     "-n",
+                                     "3",
+                                     argv[2],
+                                     "generate",
+                                     "--model",
+                                     argv[3],
+                                     "--token-ids=1",
+                                     "--threads",
+                                     "256",
+                                     "--max-tokens",
+                                     "1",
+                                     "--ranks-per-node",
+                                     "1",
+                                     NULL};
+    program_init(&mpirun, argv[1]);
+    program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, &run);
+    EXPECT(run.exit_code == 0 && strstr(run.err, "768 threads of 3 ranks share ") != NULL,
+           "3 nodes of a host: exit code %d: %s", run.exit_code, run.err);
+    program_run_deinit(&run);
+    program_deinit(&mpirun);
+}
+
 /* What is wrong on all ranks alike is said once, by rank 0. */
 static void check_alike(char **argv, const char *flag, enum status expected, const char *named) {
     struct program mpirun;
@@ -264,6 +291,7 @@ int main(int argc, char **argv) {
     check_models(&scratch, argv);
     check_refusals(argv);
     check_isa(argv);
+    check_pretended_nodes(argv);
     program_deinit(&scratch);
     return expect_failures == 0 ? 0 : 1;
 }
