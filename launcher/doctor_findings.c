@@ -94,11 +94,10 @@ static void check_model(struct judge *judge) {
         find(judge, failed.worst, "%d of %d ranks cannot open the model, first rank %d on %s",
              failed.count, size, failed.first, host_of(judge, failed.first));
     else if (other > 0)
-        find(
-            judge, STATUS_PEER,
-            "the ranks do not have the same model: config.json or weights of rank %d on %s are not "
-            "those of rank 0: give the same folder to all",
-            other, host_of(judge, other));
+        find(judge, STATUS_PEER,
+             "the ranks do not have the same model: config.json, generation_config.json or weights "
+             "of rank %d on %s are not those of rank 0: give the same folder to all",
+             other, host_of(judge, other));
     if (unread.count > 0)
         find(judge, unread.worst, "%d of %d ranks cannot read tokenizer.json, first rank %d on %s",
              unread.count, size, unread.first, host_of(judge, unread.first));
