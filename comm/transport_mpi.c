@@ -285,10 +285,10 @@ static enum status look(struct transport_mpi *mpi, struct wait *wait, int32_t *e
     return STATUS_OK;
 }
 
-/* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only.
- * After a sleep that would be a whole sleep late, so there it looks twice. MPI_Test does it by
- * itself. */
-static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *through) {
+/* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only,
+ * which would be after a sleep, or after whoever shares the core. So it looks twice. MPI_Test does
+ * it by itself. */
+static int test_some(struct transport_mpi *mpi, int32_t count, int *through) {
     if (count == 1) {
         mpi->finished[0] = 0;
         *through = 0;
@@ -297,17 +297,17 @@ static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *
         return MPI_Test(&mpi->requests[0], through, &mpi->statuses[0]);
     }
     int code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
-    if (slept && code == MPI_SUCCESS && *through == 0)
+    if (code == MPI_SUCCESS && *through == 0)
         code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
     return code;
 }
 
 /* One look at all requests; *left: those that are not through; *events: what has happened. */
-static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool slept,
-                             int32_t *left, int32_t *events) {
+static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, int32_t *left,
+                             int32_t *events) {
     int through;
     RETURN_IF_ERROR(look(mpi, wait, events));
-    int code = test_some(mpi, request_count(wait), slept, &through);
+    int code = test_some(mpi, request_count(wait), &through);
     if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
         return mpi_failed(mpi, wait->scope, peer_of(wait, 0), code);
     for (int i = 0; i < through; i++) {
@@ -336,20 +336,17 @@ static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = request_count(wait), events = 0;
     int64_t first = 0, looked = wait->start_ns;
     int64_t quiet_since = wait->idle ? mpi->busy_ns : wait->start_ns;
-    bool slept = false;
     while (left > 0) {
-        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &left, &events));
+        RETURN_IF_ERROR(poll_once(mpi, wait, &left, &events));
         if (events > 0 && first == 0)
             first = looked; /* MPI may move all the bytes before it says that some have come */
         looked = clock_now_ns();
-        slept = false;
         if (events > 0) {
             quiet_since = looked;
             continue;
         }
         RETURN_IF_ERROR(check_deadline(mpi, wait, looked - wait->start_ns));
-        slept = pause_between_polls(wait, looked - quiet_since);
-        if (slept)
+        if (pause_between_polls(wait, looked - quiet_since))
             tell_missing(mpi, wait);
     }
     atomic_store_explicit(&mpi->transport.waited_for, 0, memory_order_relaxed);
