@@ -23,7 +23,7 @@
 
 /* How a job is arranged. */
 struct shape {
-    const char *ranks, *tensor, *flow;
+    const char *ranks, *tensor, *flow, *placement, *replicas;
 };
 
 /* One run's command line and where it writes. */
@@ -35,23 +35,41 @@ struct job {
 };
 
 static json_t *run_job(const struct job *job, const struct shape *shape, const char *ids) {
-    return program_json_run(
-        job->mpirun,
-        (const char *const[]){MPIRUN_FLAGS,  "-n",
-                              shape->ranks,  job->moebius,
-                              "generate",    "--model",
-                              job->folder,   "--dtype",
-                              "float32",     "--threads",
-                              "1",           "--log-level",
-                              "error",       "--token-ids",
-                              ids,           "--max-tokens",
-                              "32",          "--ignore-eos",
-                              "--json",      "--tensor-parallel-size",
-                              shape->tensor, "--moe-flow",
-                              shape->flow,   "--dump-logits",
-                              job->logits,   "--traffic-json",
-                              job->traffic,  job->has_experts ? "--dump-routing" : NULL,
-                              job->routing,  NULL});
+    return program_json_run(job->mpirun,
+                            (const char *const[]){MPIRUN_FLAGS,
+                                                  "-n",
+                                                  shape->ranks,
+                                                  job->moebius,
+                                                  "generate",
+                                                  "--model",
+                                                  job->folder,
+                                                  "--token-ids",
+                                                  ids,
+                                                  "--dtype",
+                                                  "float32",
+                                                  "--threads",
+                                                  "1",
+                                                  "--max-tokens",
+                                                  "32",
+                                                  "--ignore-eos",
+                                                  "--json",
+                                                  "--log-level",
+                                                  "error",
+                                                  "--moe-flow",
+                                                  shape->flow,
+                                                  "--tensor-parallel-size",
+                                                  shape->tensor,
+                                                  "--expert-placement",
+                                                  shape->placement,
+                                                  "--expert-replicas",
+                                                  shape->replicas,
+                                                  "--dump-logits",
+                                                  job->logits,
+                                                  "--traffic-json",
+                                                  job->traffic,
+                                                  job->has_experts ? "--dump-routing" : NULL,
+                                                  job->routing,
+                                                  NULL});
 }
 
 /* ---- tensors ---- */
@@ -184,8 +202,9 @@ static void check_traffic(const struct job *job, const struct shape *shape,
 }
 
 static void check_golden(struct job *job) {
-    static const struct shape shapes[PROMPTS] = {
-        {"4", "4", "a2a"}, {"4", "2", "deepspeed"}, {"2", "2", "auto"}};
+    static const struct shape shapes[PROMPTS] = {{"4", "4", "a2a", "round-robin", "0"},
+                                                 {"4", "2", "deepspeed", "random:5", "2"},
+                                                 {"2", "2", "auto", "contiguous", "0"}};
     static struct model_spec spec;
     const struct family *family;
     char path[512], ids[PROMPT_TEXT];
