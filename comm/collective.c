@@ -15,8 +15,8 @@ enum status collective_broadcast(const struct collective_group *group,
     if (group->self == 0) {
         struct transport_send sends[TRANSPORT_RANKS_MAX];
         for (int32_t i = 1; i < group->count; i++)
-            sends[i - 1] =
-                (struct transport_send){.peer = group->members[i], .data = buffer, .bytes = *bytes};
+            sends[i - 1] = (struct transport_send){
+                .peer = group->members[i], .data = buffer, .bytes = *bytes, .is_awaited = idle};
         return transport_exchange(group->transport, scope, sends, group->count - 1, NULL, 0);
     }
     struct transport_receive receive = {

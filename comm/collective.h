@@ -15,7 +15,7 @@ struct collective_group {
 };
 
 /* members[0]'s buffer to all. *bytes is the length on the root and set on the others (<= capacity).
- * `idle`: the others wait asleep (transport_ops.await). Collective. */
+ * `idle`: the others wait asleep (transport_ops.await), and are woken. Collective. */
 enum status collective_broadcast(const struct collective_group *group,
                                  const struct transport_scope *scope, bool idle, void *buffer,
                                  int64_t capacity, int64_t *bytes);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/doorbell.h"
 #include "comm/rank_watch.h"
 #include "comm/transport.h"
 #include "kernels/base/status.h"
@@ -24,6 +25,7 @@ struct rank_group {
     int32_t *lane_members;        /* [lane_size] */
     int32_t *node_of;             /* [size]; NULL: one rank without MPI */
     char (*host_of)[64];          /* [size] */
+    struct doorbell *doorbell;    /* NULL: one rank without MPI */
     struct transport *transport;  /* of the world */
 };
 
@@ -33,7 +35,8 @@ struct rank_group_options {
     const char *command; /* what this rank is to do, for people; at most 31 bytes */
 };
 
-/* Joins the job: MPI_Init_thread (FUNNELED) under a launcher, else one rank without MPI.
+/* Joins the job: MPI_Init_thread (FUNNELED) under a launcher, else one rank without MPI. Tries who
+ * can be woken by whom; rank 0 logs, in one line, which ranks cannot and will poll when idle.
  * STATUS_PEER (logged) when MPI does not give the thread level, or when a rank runs another build
  * of the program or another command than rank 0 (rank 0 logs it alone: rank, host, both).
  * STATUS_NO_MEMORY (logged). Ends the process as rank_watch_begin says when a rank is stopped, or

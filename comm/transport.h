@@ -30,6 +30,7 @@ struct transport_send {
     int32_t peer; /* world rank, not the own one */
     const void *data;
     int64_t bytes;
+    bool is_awaited; /* the peer may be asleep for it (transport_ops.await): it is woken */
 };
 
 struct transport_receive {
@@ -49,10 +50,10 @@ struct transport_ops {
     enum status (*exchange)(struct transport *transport, const struct transport_scope *scope,
                             const struct transport_send *sends, int32_t send_count,
                             struct transport_receive *receives, int32_t receive_count);
-    /* Waits for one message from `peer` asleep (1 to 5 % of a core, wakes after 0.5 ms): how an
-     * idle rank waits for the next plan. The peer has to send something at least once a timeout_ms;
-     * it may itself be waiting for a third rank, which it can name and we cannot, so this waits for
-     * TRANSPORT_AWAIT_TIMEOUTS of them. */
+    /* Waits for one message from `peer` asleep: how an idle rank waits for the next plan. The peer
+     * sends with is_awaited, and something at least once a timeout_ms; it may itself be waiting for
+     * a third rank, which it can name and we cannot, so this waits for TRANSPORT_AWAIT_TIMEOUTS of
+     * them. */
     enum status (*await)(struct transport *transport, const struct transport_scope *scope,
                          struct transport_receive *receive);
     /* See transport_reserve. */

@@ -29,14 +29,19 @@
 #define SPIN_NS 200000   /* how long a step's wait polls before it sleeps between polls */
 #define SLEEP_NS 50000   /* between polls of a step's wait */
 #define BUSY_NS 20000000 /* how long after bytes moved the next ones are thought to be near */
-#define IDLE_SLEEP_NS 700000 /* between polls while there is nothing to do */
+#define IDLE_SLEEP_NS 700000 /* between polls of a rank with nothing to do that cannot be rung */
+#define RING_NS 10000000     /* who was sent bytes this lately is awake: half of BUSY_NS */
+#define BELL_MS 10           /* between polls of one that can: a datagram may be lost */
+#define MISSED_MAX 3         /* rings that did not come, one after another, before it polls again */
 
 _Static_assert(TRAFFIC_KIND_COUNT <= 1 << KIND_BITS, "room for the kind");
 
 struct transport_mpi {
     struct transport transport;
     MPI_Comm communicator;
-    MPI_Comm signs;        /* signs of life, see struct wait */
+    MPI_Comm signs; /* signs of life, see struct wait */
+    struct doorbell *doorbell;
+    int32_t missed;        /* messages that came while it slept, without a ring */
     int64_t message_bytes; /* the longest that was announced by transport_reserve */
     int32_t step_mask;     /* how much of the step a tag holds */
     int64_t busy_ns;       /* when bytes came or went last: signs of life have none */
@@ -44,8 +49,9 @@ struct transport_mpi {
     MPI_Request requests[2 * TRANSPORT_RANKS_MAX];
     MPI_Status statuses[2 * TRANSPORT_RANKS_MAX];
     int finished[2 * TRANSPORT_RANKS_MAX];
-    bool unseen[TRANSPORT_RANKS_MAX]; /* by receive: not posted before something is there */
-    bool alive[TRANSPORT_RANKS_MAX];  /* by peer: gave a sign of life during this wait */
+    bool unseen[TRANSPORT_RANKS_MAX];     /* by receive: not posted before something is there */
+    bool alive[TRANSPORT_RANKS_MAX];      /* by peer: gave a sign of life during this wait */
+    int64_t sent_ns[TRANSPORT_RANKS_MAX]; /* by peer: when it was last sent bytes */
 };
 
 static struct transport_mpi *self_of(struct transport *transport) {
@@ -156,8 +162,10 @@ struct wait {
     struct transport_receive *receives;
     int32_t send_count, receive_count;
     int64_t start_ns, timeout_ns;
-    int64_t bytes; /* to send */
-    bool idle;     /* nothing may come for long */
+    int64_t bytes;         /* to send */
+    bool idle;             /* nothing may come for long */
+    bool slept_long, rang; /* for the message */
+    int64_t quiet_since_ns;
     enum { WAIT_SHORT, WAIT_LONG, WAIT_SIGNED, WAIT_EXTENDED } phase;
 };
 
@@ -251,14 +259,51 @@ static enum status check_deadline(struct transport_mpi *mpi, struct wait *wait, 
     return STATUS_OK;
 }
 
+/* Wakes the peers that may have gone to sleep: their messages are on the way. A peer sleeps only
+ * when bytes have not moved for BUSY_NS, so one that was sent some within RING_NS is awake and will
+ * be when these come. */
+static void ring_peers(struct transport_mpi *mpi, const struct wait *wait) {
+    for (int32_t i = 0; i < wait->send_count; i++) {
+        const struct transport_send *send = &wait->sends[i];
+        if (send->is_awaited && wait->start_ns - mpi->sent_ns[send->peer] > RING_NS)
+            doorbell_ring(mpi->doorbell, send->peer);
+        if (send->bytes > 0)
+            mpi->sent_ns[send->peer] = wait->start_ns;
+    }
+}
+
+/* Sleeps until the peer rings; its message may come a little later. Where its rings do not come,
+ * any more or at all, the next look at MPI has to be near. */
+static void sleep_long(struct transport_mpi *mpi, struct wait *wait) {
+    wait->slept_long = true;
+    if (mpi->missed == MISSED_MAX || !doorbell_hears(mpi->doorbell, wait->receives[0].peer)) {
+        nanosleep(&(struct timespec){0, IDLE_SLEEP_NS}, NULL);
+    } else if (doorbell_wait(mpi->doorbell, BELL_MS)) {
+        wait->rang = true;
+        wait->quiet_since_ns = clock_now_ns();
+    }
+}
+
+/* After a message for which this rank slept: whether a ring has come with it. */
+static void count_rings(struct transport_mpi *mpi, const struct wait *wait) {
+    int32_t peer = wait->receives[0].peer;
+    bool rang = doorbell_wait(mpi->doorbell, 0) || wait->rang;
+    if (mpi->missed == MISSED_MAX - 1 && !rang && doorbell_hears(mpi->doorbell, peer))
+        LOG_INFO("rank %d on %s: its datagrams do not come any more: this rank polls while idle",
+                 peer, mpi->transport.host_of[peer]);
+    mpi->missed = rang ? 0 : mpi->missed + (mpi->missed < MISSED_MAX);
+}
+
 /* quiet_ns: how long nothing has come or gone. Returns whether it slept. */
-static bool pause_between_polls(const struct wait *wait, int64_t quiet_ns) {
+static bool pause_between_polls(struct transport_mpi *mpi, struct wait *wait, int64_t quiet_ns) {
     if (quiet_ns < SPIN_NS + SPIN_BYTE_NS * wait->bytes) {
         sched_yield(); /* ranks share cores */
         return false;
     }
-    bool far = wait->idle && quiet_ns > BUSY_NS;
-    nanosleep(&(struct timespec){0, far ? IDLE_SLEEP_NS : SLEEP_NS}, NULL);
+    if (wait->idle && quiet_ns > BUSY_NS)
+        sleep_long(mpi, wait);
+    else
+        nanosleep(&(struct timespec){0, SLEEP_NS}, NULL);
     return true;
 }
 
@@ -285,10 +330,10 @@ static enum status look(struct transport_mpi *mpi, struct wait *wait, int32_t *e
     return STATUS_OK;
 }
 
-/* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only.
- * After a sleep that would be a whole sleep late, so there it looks twice. MPI_Test does it by
- * itself. */
-static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *through) {
+/* MPI_Testsome looks first and then lets MPI work: what has come is seen by the next call only,
+ * which would be after a sleep, or after whoever shares the core. So it looks twice. MPI_Test does
+ * it by itself. */
+static int test_some(struct transport_mpi *mpi, int32_t count, int *through) {
     if (count == 1) {
         mpi->finished[0] = 0;
         *through = 0;
@@ -297,17 +342,17 @@ static int test_some(struct transport_mpi *mpi, int32_t count, bool slept, int *
         return MPI_Test(&mpi->requests[0], through, &mpi->statuses[0]);
     }
     int code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
-    if (slept && code == MPI_SUCCESS && *through == 0)
+    if (code == MPI_SUCCESS && *through == 0)
         code = MPI_Testsome(count, mpi->requests, through, mpi->finished, mpi->statuses);
     return code;
 }
 
 /* One look at all requests; *left: those that are not through; *events: what has happened. */
-static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, bool slept,
-                             int32_t *left, int32_t *events) {
+static enum status poll_once(struct transport_mpi *mpi, struct wait *wait, int32_t *left,
+                             int32_t *events) {
     int through;
     RETURN_IF_ERROR(look(mpi, wait, events));
-    int code = test_some(mpi, request_count(wait), slept, &through);
+    int code = test_some(mpi, request_count(wait), &through);
     if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS)
         return mpi_failed(mpi, wait->scope, peer_of(wait, 0), code);
     for (int i = 0; i < through; i++) {
@@ -335,21 +380,18 @@ static void tell_missing(struct transport_mpi *mpi, const struct wait *wait) {
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = request_count(wait), events = 0;
     int64_t first = 0, looked = wait->start_ns;
-    int64_t quiet_since = wait->idle ? mpi->busy_ns : wait->start_ns;
-    bool slept = false;
+    wait->quiet_since_ns = wait->idle ? mpi->busy_ns : wait->start_ns;
     while (left > 0) {
-        RETURN_IF_ERROR(poll_once(mpi, wait, slept, &left, &events));
+        RETURN_IF_ERROR(poll_once(mpi, wait, &left, &events));
         if (events > 0 && first == 0)
             first = looked; /* MPI may move all the bytes before it says that some have come */
         looked = clock_now_ns();
-        slept = false;
         if (events > 0) {
-            quiet_since = looked;
+            wait->quiet_since_ns = looked;
             continue;
         }
         RETURN_IF_ERROR(check_deadline(mpi, wait, looked - wait->start_ns));
-        slept = pause_between_polls(wait, looked - quiet_since);
-        if (slept)
+        if (pause_between_polls(mpi, wait, looked - wait->quiet_since_ns))
             tell_missing(mpi, wait);
     }
     atomic_store_explicit(&mpi->transport.waited_for, 0, memory_order_relaxed);
@@ -378,6 +420,7 @@ static enum status mpi_exchange(struct transport *transport, const struct transp
     for (int32_t i = 0; i < send_count; i++)
         wait.bytes += sends[i].bytes;
     RETURN_IF_ERROR(post(mpi, scope, sends, send_count, receives, receive_count));
+    ring_peers(mpi, &wait);
     return wait_all(mpi, &wait);
 }
 
@@ -392,7 +435,10 @@ static enum status mpi_await(struct transport *transport, const struct transport
                             (int64_t)transport->timeout_ms * TRANSPORT_AWAIT_TIMEOUTS * 1000000,
                         .idle = true};
     RETURN_IF_ERROR(post(mpi, scope, NULL, 0, receive, 1));
-    return wait_all(mpi, &wait);
+    RETURN_IF_ERROR(wait_all(mpi, &wait));
+    if (wait.slept_long)
+        count_rings(mpi, &wait);
+    return STATUS_OK;
 }
 
 static void mpi_destroy(struct transport *transport) {
@@ -419,7 +465,8 @@ static int32_t step_mask(MPI_Comm communicator) {
 }
 
 enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[64],
-                                 int32_t timeout_ms, struct transport **transport) {
+                                 struct doorbell *doorbell, int32_t timeout_ms,
+                                 struct transport **transport) {
     struct transport_mpi *mpi = calloc(1, sizeof *mpi);
     if (mpi == NULL) {
         LOG_ERROR("transport: out of memory");
@@ -438,6 +485,7 @@ enum status transport_mpi_create(const int32_t *node_of, const char (*host_of)[6
                                         .timeout_ms = timeout_ms,
                                         .node_of = node_of,
                                         .host_of = host_of};
+    mpi->doorbell = doorbell;
     mpi->step_mask = step_mask(mpi->communicator);
     mpi->message_bytes = TRANSPORT_MESSAGE_BYTES_LEAST;
     *transport = &mpi->transport;

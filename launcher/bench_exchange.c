@@ -1,5 +1,5 @@
 /* moebius bench exchange: how long the dispatch and combine of one MoE layer take on the ranks of
- * this job, flow by flow, beside a plain MPI_Alltoallv of the bytes that a2a-dedup sends. No
+ * this job, flow by flow, beside a plain MPI_Alltoallv of the bytes that have to go. No
  * weights are loaded and nothing is computed: tokens are routed at random, as many rows go home as
  * came. */
 #include "launcher/bench_exchange.h"
@@ -61,7 +61,7 @@ struct subject {
     size_t region_bytes;
     int32_t rows_of[TRANSPORT_RANKS_MAX];
     int32_t *ids;
-    char *x, *sent, *received;
+    char *sent, *received;
     int64_t
         *counts; /* [4][ranks]: bytes of a dispatch to and from each, of a combine to and from */
 };
@@ -89,7 +89,7 @@ static void route(const struct bench *bench, int32_t rank, int32_t row, int32_t 
     }
 }
 
-/* Bytes that a2a-dedup sends from one home to one rank and gets back. */
+/* Bytes that must go from one home to one rank, each row once, and back. */
 static void count_bytes(const struct bench *bench, const struct subject *subject, int32_t home,
                         int32_t rank, int64_t *there, int64_t *back) {
     const struct placement_layer *layer = &bench->placement->layer[0];
@@ -131,7 +131,6 @@ static enum status subject_open(struct bench *bench, int32_t tokens, enum expert
         struct arena arena = {.base = s->region, .capacity = s->region_bytes};
         expert_exchange_take(&arena, &s->ranks, &limits, &s->exchange);
         s->ids = arena_take(&arena, (size_t)(tokens * limits.top_k) * sizeof *s->ids);
-        s->x = arena_take(&arena, (size_t)(tokens * row));
         s->sent = arena_take(&arena, all);
         s->received = arena_take(&arena, all);
         s->counts = arena_take(&arena, 4 * (size_t)ranks * sizeof *s->counts);
@@ -142,7 +141,7 @@ static enum status subject_open(struct bench *bench, int32_t tokens, enum expert
     }
     /* Pages that were never written are all the same one, and too fast to be true. */
     memset(s->sent, 1, all);
-    memset(s->x, 1, (size_t)(tokens * row));
+    memset(s->exchange.home, 1, (size_t)(tokens * row));
     memset(s->exchange.y, 1, 2 * (size_t)s->exchange.pairs_max * (size_t)row_bytes);
     RETURN_IF_ERROR(transport_reserve(bench->ranks.transport, s->exchange.longest_bytes));
     for (int32_t i = 0; i < s->rows_of[self]; i++)
@@ -164,8 +163,8 @@ static void subject_close(struct subject *s) {
 static enum status run_flow(struct bench *bench, struct subject *s) {
     struct transport_scope scope = {.step = bench->step++, .layer = 0, .kind = TRAFFIC_DISPATCH};
     expert_exchange_begin_step(&s->exchange, s->rows_of);
-    RETURN_IF_ERROR(expert_exchange_dispatch(&s->exchange, &scope, 0, s->rows_of[bench->ranks.rank],
-                                             s->ids, s->x));
+    RETURN_IF_ERROR(
+        expert_exchange_dispatch(&s->exchange, &scope, 0, s->rows_of[bench->ranks.rank], s->ids));
     scope.kind = TRAFFIC_COMBINE;
     return expert_exchange_combine(&s->exchange, &scope);
 }

@@ -88,7 +88,7 @@ static int32_t fill_entries(struct doctor_flags *flags, struct option_entry *ent
 
 enum status command_doctor(int argc, char **argv) {
     struct doctor_flags flags = {.engine = engine_flags_default()};
-    flags.engine.judges_binding = true;
+    flags.engine.tells_machine = true;
     struct option_entry entries[DOCTOR_ENTRIES + ENGINE_FLAGS_ENTRIES + ENGINE_FLAGS_RANK_ENTRIES];
     struct option_command command = {
         .name = "doctor",

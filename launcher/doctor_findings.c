@@ -9,6 +9,8 @@
 #include "comm/topology_binding.h"
 #include "kernels/cpu_features.h"
 
+#define UNLIKE_LINKS 4.0f /* of pairs across hosts: the best bandwidth over the worst */
+
 struct judge {
     const struct rank_group *ranks;
     const struct doctor_facts *facts; /* [ranks->size] */
@@ -94,11 +96,10 @@ static void check_model(struct judge *judge) {
         find(judge, failed.worst, "%d of %d ranks cannot open the model, first rank %d on %s",
              failed.count, size, failed.first, host_of(judge, failed.first));
     else if (other > 0)
-        find(
-            judge, STATUS_PEER,
-            "the ranks do not have the same model: config.json or weights of rank %d on %s are not "
-            "those of rank 0: give the same folder to all",
-            other, host_of(judge, other));
+        find(judge, STATUS_PEER,
+             "the ranks do not have the same model: config.json, generation_config.json or weights "
+             "of rank %d on %s are not those of rank 0: give the same folder to all",
+             other, host_of(judge, other));
     if (unread.count > 0)
         find(judge, unread.worst, "%d of %d ranks cannot read tokenizer.json, first rank %d on %s",
              unread.count, size, unread.first, host_of(judge, unread.first));
@@ -142,6 +143,37 @@ static void check_links(struct judge *judge, const struct doctor_links *links) {
     }
 }
 
+static bool is_faster(const struct doctor_link *link, const struct doctor_link *other) {
+    return other == NULL || link->gigabytes_per_s > other->gigabytes_per_s;
+}
+
+/* Every step waits for the slowest link. Those inside a host are not alike by nature, and pairs
+ * that were measured at the same time shared some. */
+static void compare_links(struct judge *judge, const struct doctor_links *links) {
+    const int32_t *node_of = judge->ranks->transport->node_of;
+    const struct doctor_link *best = NULL, *worst = NULL;
+    int32_t of_best[2] = {0, 0}, of_worst[2] = {0, 0};
+    for (int32_t a = 0; links->one_by_one && a < links->size; a++) {
+        for (int32_t b = a + 1; b < links->size; b++) {
+            const struct doctor_link *link = doctor_links_at(links, a, b);
+            if (node_of[a] == node_of[b] || !link->was_measured)
+                continue;
+            if (is_faster(link, best))
+                best = link, of_best[0] = a, of_best[1] = b;
+            if (worst == NULL || is_faster(worst, link))
+                worst = link, of_worst[0] = a, of_worst[1] = b;
+        }
+    }
+    if (best == NULL || best->gigabytes_per_s < UNLIKE_LINKS * worst->gigabytes_per_s)
+        return;
+    find(judge, STATUS_OK,
+         "the links between hosts are not alike: rank %d on %s and rank %d on %s have %.3f GB/s, "
+         "rank %d on %s and rank %d on %s %.3f",
+         of_worst[0], host_of(judge, of_worst[0]), of_worst[1], host_of(judge, of_worst[1]),
+         (double)worst->gigabytes_per_s, of_best[0], host_of(judge, of_best[0]), of_best[1],
+         host_of(judge, of_best[1]), (double)best->gigabytes_per_s);
+}
+
 void doctor_findings_judge(const struct rank_group *ranks, const struct doctor_facts *facts,
                            const struct doctor_links *links, struct doctor_findings *findings) {
     struct judge judge = {.ranks = ranks, .facts = facts, .findings = findings};
@@ -150,4 +182,5 @@ void doctor_findings_judge(const struct rank_group *ranks, const struct doctor_f
     check_model(&judge);
     check_binding(&judge);
     check_links(&judge, links);
+    compare_links(&judge, links);
 }

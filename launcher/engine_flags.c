@@ -215,8 +215,6 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
                               .tensor_parallel_size = flags->tensor_parallel_size,
                               .data_parallel_size = flags->data_parallel_size};
     RETURN_IF_ERROR(job_start(&job, ranks));
-    if (flags->ranks_per_node > 0)
-        rank_group_split_nodes(ranks, flags->ranks_per_node);
     enum log_level level = LOG_LEVEL_INFO;
     if (log_level_parse(flags->log_level, &level) == 0 && ranks->rank > 0 &&
         level == LOG_LEVEL_INFO)
@@ -225,5 +223,9 @@ enum status engine_flags_join(const struct engine_flags *flags, struct engine_op
     settings_announce(&flags->settings, flags->announces_all);
     RETURN_IF_ERROR(settings_agree(&flags->settings, ranks));
     options->ranks = ranks;
-    return binding_settle(ranks, flags->threads, !flags->judges_binding, &options->threads);
+    RETURN_IF_ERROR(
+        binding_settle(ranks, flags->threads, !flags->tells_machine, &options->threads));
+    if (flags->ranks_per_node > 0 && !flags->tells_machine) /* ranks that share CPUs still do */
+        rank_group_split_nodes(ranks, flags->ranks_per_node);
+    return STATUS_OK;
 }

@@ -8,8 +8,9 @@
 
 struct engine_flags {
     struct settings settings;
-    bool announces_all;  /* the log begins with all values that are no defaults, flags too */
-    bool judges_binding; /* the command speaks of bindings itself: no warning as ranks join */
+    bool announces_all; /* the log begins with all values that are no defaults, flags too */
+    bool tells_machine; /* the command is about the machine: no warning of bindings as ranks join,
+                           and a host is a node whatever ranks_per_node says */
     const char *model, *dtype, *load_format, *cpu_isa, *log_level, *log_format;
     int32_t threads, max_model_len, max_num_batched_tokens;
     int32_t tensor_parallel_size, data_parallel_size, comm_timeout_s, expert_replicas;

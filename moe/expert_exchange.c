@@ -32,6 +32,7 @@ static void list_nodes(const struct transport *transport, struct expert_nodes *n
 }
 
 static void take_messages(struct arena *arena, struct expert_exchange *exchange, size_t count) {
+    exchange->home = arena_take(arena, (size_t)exchange->message_bytes);
     exchange->outgoing = arena_take(arena, count * sizeof(char *));
     exchange->incoming = arena_take(arena, count * sizeof(char *));
     exchange->writers = arena_take(arena, count * sizeof *exchange->writers);
@@ -159,7 +160,7 @@ static int take_section(struct expert_exchange *exchange, const struct expert_se
             return -1;
         seen = pair.row;
         if (pair.slot < first || pair.slot >= end)
-            continue; /* another rank's, as an all-gather brings them */
+            continue; /* another rank's, as whole sections bring them */
         if (exchange->pairs == exchange->pairs_max)
             return -1;
         exchange->pair_x[exchange->pairs] = section->row_bytes + (size_t)pair.row * row_bytes;
@@ -169,12 +170,12 @@ static int take_section(struct expert_exchange *exchange, const struct expert_se
 }
 
 /* The same for this rank's own rows, which did not travel. */
-static void take_own(struct expert_exchange *exchange, const char *x_act) {
+static void take_own(struct expert_exchange *exchange) {
     size_t row_bytes = expert_flow_row_bytes(exchange);
     int32_t self = exchange->ranks->transport->rank;
     for (int32_t i = exchange->home_first[self]; i < exchange->home_first[self + 1]; i++) {
         int32_t pair = exchange->home_pair[i], row = pair / exchange->limits.top_k;
-        exchange->pair_x[exchange->pairs] = x_act + (size_t)row * row_bytes;
+        exchange->pair_x[exchange->pairs] = exchange->home + (size_t)row * row_bytes;
         exchange->pair_slot[exchange->pairs++] =
             exchange->home_slot[pair] - exchange->layer->first_slot[self];
     }
@@ -182,13 +183,13 @@ static void take_own(struct expert_exchange *exchange, const char *x_act) {
 
 /* What is computed here: by source rank, whatever way it came. */
 static enum status take_sections(struct expert_exchange *exchange,
-                                 const struct transport_scope *scope, const char *x_act) {
+                                 const struct transport_scope *scope) {
     exchange->pairs = 0;
     for (int32_t source = 0; source < size_of(exchange); source++) {
         const struct expert_section *section = &exchange->sections[source];
         exchange->pair_first[source] = exchange->pairs;
         if (source == exchange->ranks->transport->rank)
-            take_own(exchange, x_act);
+            take_own(exchange);
         else if (take_section(exchange, section) != 0)
             return transport_garbled(exchange->ranks->transport, scope, source, section->pairs);
     }
@@ -261,12 +262,12 @@ static void count_locality(const struct expert_exchange *exchange,
 
 enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t moe_layer,
-                                     int32_t rows, const int32_t *ids, const void *x_act) {
+                                     int32_t rows, const int32_t *ids) {
     ASSERT(rows <= exchange->rows_of[exchange->ranks->transport->rank]);
     aim(exchange, moe_layer, rows, ids);
     memset(exchange->sections, 0, sizeof *exchange->sections * (size_t)size_of(exchange));
-    RETURN_IF_ERROR(exchange->flow->dispatch(exchange, scope, rows, x_act));
-    RETURN_IF_ERROR(take_sections(exchange, scope, x_act));
+    RETURN_IF_ERROR(exchange->flow->dispatch(exchange, scope, rows));
+    RETURN_IF_ERROR(take_sections(exchange, scope));
     sort_pairs(exchange);
     count_locality(exchange, scope, rows);
     return STATUS_OK;

@@ -24,7 +24,8 @@
 
 enum expert_flow {
     EXPERT_FLOW_A2A,          /* one copy of a token for each of its experts elsewhere */
-    EXPERT_FLOW_A2A_DEDUP,    /* one copy for each other rank that holds one of its experts */
+    EXPERT_FLOW_A2A_DEDUP,    /* one copy for each other rank that holds one of its experts; all
+                                 tokens to a rank of the same node that needs most */
     EXPERT_FLOW_ALLGATHER,    /* every token to every rank */
     EXPERT_FLOW_HIERARCHICAL, /* one copy for each other node, spread there */
     EXPERT_FLOW_DEEPSPEED, /* DeepSpeed-MoE's: as A2A here; partial sums are all-reduced before */
@@ -69,6 +70,8 @@ struct expert_exchange {
                                             those steps; 0: not a candidate */
     int32_t *rows_of;                    /* [ranks]: home rows of each in this step, as planned */
 
+    char *home; /* act rows of home, written there by the caller, with room behind them: they are
+                 * read and sent in place */
     char **outgoing, **incoming;   /* [ranks]: one message each */
     int64_t longest_bytes;         /* of any message, dispatch or combine */
     int64_t message_bytes;         /* capacity of each */
@@ -111,13 +114,12 @@ enum status expert_exchange_measure_links(struct expert_exchange *exchange);
  * EXPERT_FLOW_AUTO chooses by them. Local, same result on all ranks. */
 void expert_exchange_begin_step(struct expert_exchange *exchange, const int32_t *rows_of);
 
-/* Sends `rows` home rows x_act (act rows) to where their experts ids [rows][top_k] are, and
+/* Sends the `rows` rows of exchange->home to where their experts ids [rows][top_k] are, and
  * receives. Afterwards exchange->offsets, x_at and pairs tell what to compute, y_place where to put
- * it; x_act is read in place. STATUS_PEER.
- * Collective over all ranks, also those without rows. */
+ * it. STATUS_PEER. Collective over all ranks, also those without rows. */
 enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t moe_layer,
-                                     int32_t rows, const int32_t *ids, const void *x_act);
+                                     int32_t rows, const int32_t *ids);
 
 /* Sends home the outputs that stand in exchange->y where y_place says. Afterwards exchange->y and
  * row_of give those of this rank's rows. Nothing is copied: outputs travel from and into y.

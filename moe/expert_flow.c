@@ -28,6 +28,14 @@ size_t expert_flow_row_bytes(const struct expert_exchange *exchange) {
                     dtype_bytes(exchange->limits.act_dtype));
 }
 
+int64_t expert_flow_whole_home(struct expert_exchange *exchange, int32_t rows) {
+    int32_t self = exchange->ranks->transport->rank;
+    if (exchange->rows_of[self] == 0)
+        return 0;
+    return expert_message_whole(exchange->home, self, rows, expert_flow_row_bytes(exchange),
+                                exchange->home_slot, exchange->limits.top_k);
+}
+
 void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer) {
     expert_message_start(&exchange->writers[peer], exchange->outgoing[peer],
                          exchange->message_bytes, exchange->pairs_max);
@@ -45,11 +53,11 @@ enum status expert_flow_read_message(struct expert_exchange *exchange,
                                      const struct transport_scope *scope, int32_t peer,
                                      const char *message, int64_t bytes) {
     struct transport *transport = exchange->ranks->transport;
-    int64_t at = 0;
-    while (at < bytes) {
+    int64_t end = bytes;
+    while (end > 0) {
         struct expert_section section;
-        if (expert_message_next(message, bytes, &at, expert_flow_row_bytes(exchange),
-                                exchange->pairs_max, exchange->pairs_max, &section) != 0 ||
+        if (expert_message_last(message, &end, expert_flow_row_bytes(exchange), exchange->pairs_max,
+                                exchange->pairs_max, &section) != 0 ||
             !expert_flow_fits(exchange, &section))
             return transport_garbled(transport, scope, peer, bytes);
         exchange->sections[section.source] = section;

@@ -7,11 +7,11 @@
 #include "moe/expert_exchange.h"
 
 struct expert_flow_ops {
-    /* Brings this rank's `rows` home rows x to where exchange->home_slot and home_rank say, and
-     * fills exchange->sections from all others'. Ranks for which exchange->rows_of is 0 send no
-     * section. STATUS_PEER. Collective. */
+    /* Brings this rank's `rows` home rows, exchange->home, to where exchange->home_slot and
+     * home_rank say, and fills exchange->sections from all others'. Ranks for which
+     * exchange->rows_of is 0 send no section. STATUS_PEER. Collective. */
     enum status (*dispatch)(struct expert_exchange *exchange, const struct transport_scope *scope,
-                            int32_t rows, const char *x);
+                            int32_t rows);
     bool copy_each; /* a row for each pair, not for each destination */
 };
 
@@ -21,6 +21,10 @@ const struct expert_flow_ops *expert_flow_ops_of(enum expert_flow flow);
 /* Bytes of one act row, at home and in a message: it travels with its zeros past `hidden`, so that
  * it can be read where it arrives. Local. */
 size_t expert_flow_row_bytes(const struct expert_exchange *exchange);
+
+/* Makes exchange->home a section of all home rows and pairs: no row is copied. Returns its
+ * bytes; 0 when this rank was planned to have no rows. Local. */
+int64_t expert_flow_whole_home(struct expert_exchange *exchange, int32_t rows);
 
 /* Starts an empty message to `peer` in exchange->outgoing. Local. */
 void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer);

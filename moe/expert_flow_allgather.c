@@ -4,24 +4,6 @@
  * tokens on many ranks. */
 #include "moe/expert_flow.h"
 
-/* The own section, first in the pool (the message buffer of this rank to itself). */
-static int64_t write_own(struct expert_exchange *exchange, int32_t rows, const char *x) {
-    int32_t self = exchange->ranks->transport->rank, top_k = exchange->limits.top_k;
-    struct expert_writer *writer = &exchange->writers[self];
-    size_t row_bytes = expert_flow_row_bytes(exchange);
-    expert_flow_start_message(exchange, self);
-    if (exchange->rows_of[self] == 0)
-        return 0;
-    expert_message_open(writer, self);
-    for (int32_t row = 0; row < rows; row++) {
-        expert_message_add_row(writer, x + (size_t)row * row_bytes, row_bytes);
-        for (int32_t pair = row * top_k; pair < (row + 1) * top_k; pair++)
-            expert_message_add_pair(writer, exchange->home_slot[pair]);
-    }
-    expert_message_close(writer, row_bytes);
-    return writer->used;
-}
-
 /* Whether any of `count` ranks from `first` upwards (going round) has rows in this step. */
 static bool any_rows(const struct expert_exchange *exchange, int32_t first, int32_t count) {
     int32_t size = exchange->ranks->transport->size;
@@ -31,31 +13,36 @@ static bool any_rows(const struct expert_exchange *exchange, int32_t first, int3
     return false;
 }
 
-/* What this rank holds: sections of the ranks from itself upwards, one behind the other. */
+/* What this rank holds: sections of the ranks from itself upwards, one behind the other; the own
+ * rows were there before. */
 struct pool {
     char *bytes;
     int64_t used;
     int32_t count; /* ranks */
 };
 
-/* Bytes and rows of the pool's first `count` ranks. STATUS_PEER if the pool does not hold them. */
+/* Bytes and rows of the pool's first `count` ranks. STATUS_PEER if the pool does not hold just the
+ * sections that are due. */
 static enum status measure(const struct expert_exchange *exchange,
                            const struct transport_scope *scope, const struct pool *pool,
                            int32_t count, int64_t *bytes, int64_t *rows) {
     struct transport *transport = exchange->ranks->transport;
-    *bytes = *rows = 0;
-    for (int32_t i = 0; i < count; i++) {
+    int64_t end = *bytes = pool->used;
+    *rows = 0;
+    for (int32_t i = pool->count - 1; i >= 0; i--) {
         int32_t source = (transport->rank + i) % transport->size;
-        struct expert_section section;
-        if (exchange->rows_of[source] == 0)
-            continue;
-        if (expert_message_next(pool->bytes, pool->used, bytes, expert_flow_row_bytes(exchange),
-                                exchange->pairs_max, exchange->pairs_max, &section) != 0 ||
-            section.source != source)
+        struct expert_section section = {0};
+        if (exchange->rows_of[source] > 0 &&
+            (expert_message_last(pool->bytes, &end, expert_flow_row_bytes(exchange),
+                                 exchange->pairs_max, exchange->pairs_max, &section) != 0 ||
+             section.source != source))
             return transport_garbled(transport, scope, source, pool->used);
-        *rows += section.rows;
+        if (i >= count)
+            *bytes = end;
+        else
+            *rows += section.rows;
     }
-    return STATUS_OK;
+    return end == 0 ? STATUS_OK : transport_garbled(transport, scope, transport->rank, end);
 }
 
 static enum status run_round(struct expert_exchange *exchange, const struct transport_scope *scope,
@@ -76,18 +63,14 @@ static enum status run_round(struct expert_exchange *exchange, const struct tran
     RETURN_IF_ERROR(transport_exchange(transport, scope, &send, sends, &receive, receives));
     pool->used += receive.bytes;
     pool->count += count;
-    /* What came must be just the sections that are due. */
-    int64_t bytes;
-    RETURN_IF_ERROR(measure(exchange, scope, pool, pool->count, &bytes, &rows));
-    return bytes == pool->used ? STATUS_OK
-                               : transport_garbled(transport, scope, above, receive.bytes);
+    return measure(exchange, scope, pool, pool->count, &send.bytes, &rows);
 }
 
 static enum status dispatch(struct expert_exchange *exchange, const struct transport_scope *scope,
-                            int32_t rows, const char *x) {
+                            int32_t rows) {
     int32_t self = exchange->ranks->transport->rank;
-    struct pool pool = {.bytes = exchange->outgoing[self], .count = 1};
-    pool.used = write_own(exchange, rows, x);
+    struct pool pool = {.bytes = exchange->home, .count = 1};
+    pool.used = expert_flow_whole_home(exchange, rows);
     for (int32_t distance = 1; distance < exchange->ranks->transport->size; distance *= 2)
         RETURN_IF_ERROR(run_round(exchange, scope, distance, &pool));
     return expert_flow_read_message(exchange, scope, self, pool.bytes, pool.used);

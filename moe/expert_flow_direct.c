@@ -2,54 +2,92 @@
  * token for each of its experts there (a2a) or one for all of them (a2a-dedup). */
 #include "moe/expert_flow.h"
 
-static void write_messages(struct expert_exchange *exchange, int32_t rows, const char *x,
-                           bool copy_each) {
-    size_t row_bytes = expert_flow_row_bytes(exchange);
-    int32_t size = exchange->ranks->transport->size, top_k = exchange->limits.top_k;
-    for (int32_t peer = 0; peer < size; peer++) {
-        expert_flow_start_message(exchange, peer);
-        expert_message_open(&exchange->writers[peer], exchange->ranks->transport->rank);
+/* A rank of the same node that needs at least so many eighths of the home rows gets all of them
+ * from where they stand: to read a row there costs about what it costs to copy one together here.
+ * Between nodes a copy costs less than the bytes that it saves. */
+#define WHOLE_EIGHTHS 5
+
+/* Home rows that `rank` has an expert of. */
+static int32_t rows_for(const struct expert_exchange *exchange, int32_t rank) {
+    int32_t rows = 0, next = 0, top_k = exchange->limits.top_k;
+    for (int32_t i = exchange->home_first[rank]; i < exchange->home_first[rank + 1]; i++) {
+        int32_t pair = exchange->home_pair[i];
+        if (pair < next)
+            continue;
+        rows++;
+        next = (pair / top_k + 1) * top_k;
     }
-    for (int32_t row = 0; row < rows; row++)
-        for (int32_t pair = row * top_k; pair < (row + 1) * top_k; pair++) {
-            struct expert_writer *writer = &exchange->writers[exchange->home_rank[pair]];
-            if (exchange->home_rank[pair] == exchange->ranks->transport->rank)
-                continue;
-            if (writer->last != row || copy_each)
-                expert_message_add_row(writer, x + (size_t)row * row_bytes, row_bytes);
-            writer->last = row;
-            expert_message_add_pair(writer, exchange->home_slot[pair]);
+    return rows;
+}
+
+static bool goes_whole(const struct expert_exchange *exchange, int32_t peer, int32_t rows) {
+    const struct transport *transport = exchange->ranks->transport;
+    return transport->node_of[peer] == transport->node_of[transport->rank] &&
+           8 * (int64_t)rows_for(exchange, peer) >= WHOLE_EIGHTHS * (int64_t)rows;
+}
+
+/* The rows and pairs of home that `peer` needs. */
+static void write_message(struct expert_exchange *exchange, int32_t peer, bool copy_each) {
+    size_t row_bytes = expert_flow_row_bytes(exchange);
+    int32_t top_k = exchange->limits.top_k, next = 0;
+    struct expert_writer *writer = &exchange->writers[peer];
+    expert_flow_start_message(exchange, peer);
+    expert_message_open(writer, exchange->ranks->transport->rank);
+    for (int32_t i = exchange->home_first[peer]; i < exchange->home_first[peer + 1]; i++) {
+        int32_t pair = exchange->home_pair[i];
+        if (copy_each || pair >= next) {
+            int32_t row = pair / top_k;
+            expert_message_add_row(writer, exchange->home + (size_t)row * row_bytes, row_bytes);
+            next = (row + 1) * top_k;
         }
-    for (int32_t peer = 0; peer < size; peer++)
-        expert_message_close(&exchange->writers[peer], row_bytes);
+        expert_message_add_pair(writer, exchange->home_slot[pair]);
+    }
+    expert_message_close(writer, row_bytes);
+}
+
+/* What this rank sends to all others; returns how many messages. */
+static int32_t write_messages(struct expert_exchange *exchange, int32_t rows, bool copy_each) {
+    struct transport *transport = exchange->ranks->transport;
+    int64_t whole_bytes = 0;
+    int32_t count = 0;
+    for (int32_t peer = 0; peer < transport->size; peer++) {
+        if (peer == transport->rank || exchange->rows_of[transport->rank] == 0)
+            continue;
+        struct transport_send *send = &exchange->sends[count++];
+        *send = (struct transport_send){.peer = peer};
+        if (!copy_each && goes_whole(exchange, peer, rows)) {
+            if (whole_bytes == 0)
+                whole_bytes = expert_flow_whole_home(exchange, rows);
+            send->data = exchange->home;
+            send->bytes = whole_bytes;
+            expert_flow_count_copies(exchange, rows);
+            continue;
+        }
+        write_message(exchange, peer, copy_each);
+        send->data = exchange->writers[peer].message;
+        send->bytes = exchange->writers[peer].used;
+        expert_flow_count_copies(exchange, exchange->writers[peer].row_count);
+    }
+    return count;
 }
 
 static enum status dispatch(struct expert_exchange *exchange, const struct transport_scope *scope,
-                            int32_t rows, const char *x, bool copy_each) {
+                            int32_t rows, bool copy_each) {
     struct transport *transport = exchange->ranks->transport;
-    struct transport_send *sends = exchange->sends;
     struct transport_receive *receives = exchange->receives;
-    int32_t self = transport->rank, send_count = 0, receive_count = 0;
-    write_messages(exchange, rows, x, copy_each);
+    int32_t send_count = write_messages(exchange, rows, copy_each), receive_count = 0;
     for (int32_t peer = 0; peer < transport->size; peer++) {
-        const struct expert_writer *writer = &exchange->writers[peer];
-        if (peer == self)
-            continue;
-        if (exchange->rows_of[self] > 0) {
-            sends[send_count++] = (struct transport_send){
-                .peer = peer, .data = writer->message, .bytes = writer->used};
-            expert_flow_count_copies(exchange, writer->row_count);
-        }
         int64_t theirs = exchange->rows_of[peer], pairs = theirs * exchange->limits.top_k;
-        if (theirs > 0)
-            receives[receive_count++] = (struct transport_receive){
-                .peer = peer,
-                .buffer = exchange->incoming[peer],
-                .capacity = expert_message_capacity(1, copy_each ? pairs : theirs, pairs,
-                                                    expert_flow_row_bytes(exchange))};
+        if (peer == transport->rank || theirs == 0)
+            continue;
+        receives[receive_count++] = (struct transport_receive){
+            .peer = peer,
+            .buffer = exchange->incoming[peer],
+            .capacity = expert_message_capacity(1, copy_each ? pairs : theirs, pairs,
+                                                expert_flow_row_bytes(exchange))};
     }
     RETURN_IF_ERROR(
-        transport_exchange(transport, scope, sends, send_count, receives, receive_count));
+        transport_exchange(transport, scope, exchange->sends, send_count, receives, receive_count));
     for (int32_t i = 0; i < receive_count; i++)
         RETURN_IF_ERROR(expert_flow_read_message(exchange, scope, receives[i].peer,
                                                  receives[i].buffer, receives[i].bytes));
@@ -57,13 +95,13 @@ static enum status dispatch(struct expert_exchange *exchange, const struct trans
 }
 
 static enum status dispatch_each(struct expert_exchange *exchange,
-                                 const struct transport_scope *scope, int32_t rows, const char *x) {
-    return dispatch(exchange, scope, rows, x, true);
+                                 const struct transport_scope *scope, int32_t rows) {
+    return dispatch(exchange, scope, rows, true);
 }
 
 static enum status dispatch_once(struct expert_exchange *exchange,
-                                 const struct transport_scope *scope, int32_t rows, const char *x) {
-    return dispatch(exchange, scope, rows, x, false);
+                                 const struct transport_scope *scope, int32_t rows) {
+    return dispatch(exchange, scope, rows, false);
 }
 
 const struct expert_flow_ops expert_flow_direct_a2a_ops = {.dispatch = dispatch_each,

@@ -55,7 +55,7 @@ static void close_sections(struct expert_exchange *exchange) {
 }
 
 /* Home rows: to the leaders of other nodes, and to the ranks of this one. */
-static void write_own(struct expert_exchange *exchange, int32_t rows, const char *x) {
+static void write_own(struct expert_exchange *exchange, int32_t rows) {
     size_t row_bytes = expert_flow_row_bytes(exchange);
     int32_t size = exchange->ranks->transport->size, self = exchange->ranks->transport->rank;
     int32_t top_k = exchange->limits.top_k;
@@ -74,7 +74,7 @@ static void write_own(struct expert_exchange *exchange, int32_t rows, const char
             if (hop == self)
                 continue;
             if (writer->last != row)
-                expert_message_add_row(writer, x + (size_t)row * row_bytes, row_bytes);
+                expert_message_add_row(writer, exchange->home + (size_t)row * row_bytes, row_bytes);
             writer->last = row;
             expert_message_add_pair(writer, exchange->home_slot[pair]);
         }
@@ -115,12 +115,11 @@ static enum status forward(struct expert_exchange *exchange, const struct transp
     struct transport *transport = exchange->ranks->transport;
     size_t row_bytes = expert_flow_row_bytes(exchange);
     struct expert_section section;
-    int64_t at = 0;
+    int64_t end = receive->bytes;
     int32_t own = node_of(exchange, transport->rank), seen = 0;
-    if (expert_message_next(receive->buffer, receive->bytes, &at, row_bytes, exchange->pairs_max,
+    if (expert_message_last(receive->buffer, &end, row_bytes, exchange->pairs_max,
                             exchange->pairs_max, &section) != 0 ||
-        at != receive->bytes || section.source != receive->peer ||
-        !expert_flow_fits(exchange, &section))
+        end != 0 || section.source != receive->peer || !expert_flow_fits(exchange, &section))
         return transport_garbled(transport, scope, receive->peer, receive->bytes);
     open_sections(exchange, section.source);
     for (int32_t i = 0; i < section.pairs; i++) {
@@ -177,9 +176,9 @@ static enum status spread(struct expert_exchange *exchange, const struct transpo
 }
 
 static enum status dispatch(struct expert_exchange *exchange, const struct transport_scope *scope,
-                            int32_t rows, const char *x) {
+                            int32_t rows) {
     int32_t receive_count;
-    write_own(exchange, rows, x);
+    write_own(exchange, rows);
     RETURN_IF_ERROR(cross(exchange, scope, &receive_count));
     for (int32_t i = 0; i < receive_count; i++)
         RETURN_IF_ERROR(forward(exchange, scope, &exchange->receives[i]));

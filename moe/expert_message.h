@@ -1,19 +1,22 @@
 /* What travels in a dispatch: sections, one for each home rank whose tokens a message carries.
  *
- * A section is a head, then its rows, then its pairs (row of the section, slot of the layer). Pairs
- * are listed by row, slots of a row in the token's slot order, and rows in the home's order, so
- * that a section can be cut down to fewer ranks on its way without changing the order of anything.
- */
+ * A section is its rows, then its pairs (row of the section, slot of the layer), then its head: so
+ * those of a home can be sent from where they were computed, with the rest written behind them. It
+ * is as long as it takes for the rows of the next one to stand aligned. Pairs are listed by row,
+ * slots of a row in the token's slot order, and rows in the home's order, so that a section can be
+ * cut down to fewer ranks on its way without changing the order of anything. */
 #ifndef MOEBIUS_MOE_EXPERT_MESSAGE_H
 #define MOEBIUS_MOE_EXPERT_MESSAGE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#define EXPERT_SECTION_ALIGNMENT 64 /* bytes; a cache line, a vector */
+
 struct expert_section {
     int32_t source; /* home rank */
     int32_t rows, pairs;
-    const char *row_bytes, *pair_bytes; /* inside the message; aligned to 4 bytes, as it is */
+    const char *row_bytes, *pair_bytes; /* inside the message; rows aligned as it is */
 };
 
 struct expert_pair {
@@ -47,11 +50,16 @@ void expert_message_add_pair(struct expert_writer *writer, int32_t slot);
 /* Ends the section; writer->used is the message's length so far. Local. */
 void expert_message_close(struct expert_writer *writer, size_t row_bytes);
 
-/* Takes the section at *at out of a message of `bytes` bytes and moves *at behind it. Returns -1 if
- * there is none that can be right: a head with counts of at most rows_max and pairs_max, and all
- * that they promise. Local. */
-int expert_message_next(const char *message, int64_t bytes, int64_t *at, size_t row_bytes,
-                        int32_t rows_max, int32_t pairs_max, struct expert_section *section);
+/* A section whose `rows` rows stand at `section` already: writes all their pairs, slots
+ * [rows][top_k], and the head behind them. Returns the section's bytes. Local. */
+int64_t expert_message_whole(char *section, int32_t source, int32_t rows, size_t row_bytes,
+                             const int32_t *slots, int32_t top_k);
+
+/* Takes the section that ends *end bytes into a message and moves *end to where it begins: sections
+ * are read from the last to the first. Returns -1 if there is none that can be right: a head with
+ * counts of at most rows_max and pairs_max, and all that they promise. Local. */
+int expert_message_last(const char *message, int64_t *end, size_t row_bytes, int32_t rows_max,
+                        int32_t pairs_max, struct expert_section *section);
 
 /* Pair i of a section. Local. */
 struct expert_pair expert_message_pair(const struct expert_section *section, int32_t i);

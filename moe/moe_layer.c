@@ -107,13 +107,11 @@ static void dispatch_and_run_here(const struct kernels *kernels, const struct mo
 /* Tokens to their experts' ranks, outputs home. */
 static enum status dispatch_and_run_across(const struct kernels *kernels,
                                            const struct moe_layer *layer,
-                                           struct moe_workspace *workspace, int32_t rows,
-                                           const void *x_act) {
+                                           struct moe_workspace *workspace, int32_t rows) {
     struct expert_exchange *exchange = &workspace->exchange;
     struct transport_scope scope = workspace->scope;
     scope.kind = TRAFFIC_DISPATCH;
-    RETURN_IF_ERROR(
-        expert_exchange_dispatch(exchange, &scope, layer->index, rows, workspace->ids, x_act));
+    RETURN_IF_ERROR(expert_exchange_dispatch(exchange, &scope, layer->index, rows, workspace->ids));
     struct expert_rows sorted = {.experts = layer->gate_up.groups, .offsets = exchange->offsets};
     const struct placement_layer *placed = &exchange->ranks->placement->layer[layer->index];
     count_computed(layer, workspace, &sorted,
@@ -160,9 +158,10 @@ enum status moe_layer_forward(const struct kernels *kernels, const struct moe_la
                               struct moe_workspace *workspace, int32_t rows, const float *x_f32,
                               const void *x_act, float *out) {
     bool across = spans_ranks(workspace);
+    ASSERT(!across || x_act == workspace->exchange.home);
     route(kernels, layer, workspace, rows, x_f32);
     if (across)
-        RETURN_IF_ERROR(dispatch_and_run_across(kernels, layer, workspace, rows, x_act));
+        RETURN_IF_ERROR(dispatch_and_run_across(kernels, layer, workspace, rows));
     else
         dispatch_and_run_here(kernels, layer, workspace, rows, x_act);
     struct combine_args combine = {.rows = rows,

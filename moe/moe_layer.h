@@ -50,10 +50,10 @@ void moe_workspace_take(struct arena *arena, const struct moe_layer *layer, int3
                         struct moe_workspace *workspace);
 
 /* out = the layer's output for this rank's normed inputs x. x_f32: act rows f32 [rows][hidden],
- * x_act: the same rounded to act_dtype (may be x_f32 itself when act_dtype is f32). out:
- * [rows][hidden] f32. Afterwards the workspace holds the router's logits, ids and weights of these
- * rows. STATUS_PEER when another rank does not answer. Collective over the expert-parallel ranks,
- * also those without rows; Local on one rank. */
+ * x_act: the same rounded to act_dtype (may be x_f32 itself when act_dtype is f32), on several
+ * ranks workspace->exchange.home. out: [rows][hidden] f32. Afterwards the workspace holds the
+ * router's logits, ids and weights of these rows. STATUS_PEER when another rank does not answer.
+ * Collective over the expert-parallel ranks, also those without rows; Local on one rank. */
 enum status moe_layer_forward(const struct kernels *kernels, const struct moe_layer *layer,
                               struct moe_workspace *workspace, int32_t rows, const float *x_f32,
                               const void *x_act, float *out);

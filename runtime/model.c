@@ -25,20 +25,26 @@ static int32_t most_slots(const struct expert_ranks *ranks) {
     return most;
 }
 
+/* The inputs of experts on other ranks are sent from where they stand. */
+static void take_normed(struct arena *arena, const struct model *model, struct model_workspace *w) {
+    bool f32 = model->weights.dtype == DTYPE_F32, across = w->moe.exchange.ranks != NULL;
+    size_t values = (size_t)model->limits.rows * (size_t)activation_stride(model->spec->hidden);
+    w->normed_act = across ? w->moe.exchange.home
+                           : arena_take(arena, values * (size_t)dtype_bytes(model->weights.dtype));
+    w->normed = f32 ? w->normed_act : arena_take(arena, values * sizeof(float));
+}
+
 /* Takes the workspace from an arena, or measures it. */
 static void take_workspace(struct model *model, struct arena *arena) {
     const struct model_spec *spec = model->spec;
     struct model_workspace *w = &model->workspace;
     size_t rows = (size_t)model->limits.rows, logit_rows = (size_t)model->limits.logit_rows;
     size_t act = (size_t)dtype_bytes(model->weights.dtype);
-    size_t hidden = (size_t)spec->hidden, stride = (size_t)activation_stride(spec->hidden);
+    size_t hidden = (size_t)spec->hidden;
     size_t attended =
         (size_t)activation_stride((int64_t)model->weights.shard.heads * spec->attention.head_dim);
 
     w->x = arena_take(arena, rows * hidden * sizeof(float));
-    w->normed = arena_take(arena, rows * stride * sizeof(float));
-    w->normed_act =
-        model->weights.dtype == DTYPE_F32 ? w->normed : arena_take(arena, rows * stride * act);
     w->qkv = arena_take(arena, rows * (size_t)qkv_columns(model) * sizeof(float));
     w->attended = arena_take(arena, rows * attended * act);
     w->block_out = arena_take(arena, rows * hidden * sizeof(float));
@@ -54,6 +60,7 @@ static void take_workspace(struct model *model, struct arena *arena) {
         moe = moe || spec->layer[layer].moe;
         dense = dense || !spec->layer[layer].moe;
     }
+    take_normed(arena, model, w);
     w->gathered = arena_take(arena, logit_rows * hidden * sizeof(float));
     w->logits = arena_take(arena, logit_rows * (size_t)model->weights.shard.ids * sizeof(float));
     model->rope_table = arena_take(arena, (size_t)model->limits.positions *

@@ -1,9 +1,11 @@
 /* Taken once a start, before the ranks agree that loading may begin. */
 #include "runtime/model_digest.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/base/log.h"
 #include "runtime/regular_file.h"
@@ -18,10 +20,12 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t size) { /* FNV-1a *
     return hash;
 }
 
-static enum status mix_config(const char *folder, uint64_t *hash) {
+static enum status mix_config(const char *folder, const char *name, bool may_lack, uint64_t *hash) {
     char path[4200], *text;
     size_t size;
-    snprintf(path, sizeof path, "%s/config.json", folder);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (may_lack && access(path, F_OK) != 0)
+        return STATUS_OK;
     RETURN_IF_ERROR(regular_file_load(path, CONFIG_BYTES_MAX, &text, &size));
     *hash = mix(*hash, text, size);
     free(text);
@@ -43,7 +47,9 @@ static enum status mix_sample(const struct checkpoint *checkpoint, const struct 
 enum status model_digest_take(const char *folder, const struct checkpoint *checkpoint,
                               int64_t *digest) {
     uint64_t hash = UINT64_C(14695981039346656037);
-    RETURN_IF_ERROR(mix_config(folder, &hash));
+    RETURN_IF_ERROR(mix_config(folder, "config.json", false, &hash));
+    /* Every rank that samples has to ban the same end tokens while min_tokens are missing. */
+    RETURN_IF_ERROR(mix_config(folder, "generation_config.json", true, &hash));
     int32_t count = checkpoint != NULL ? checkpoint_count(checkpoint) : 0;
     for (int32_t i = 0; i < count && i < SAMPLES; i++) {
         /* Not every so manyth: names repeat expert by expert. */

@@ -125,8 +125,8 @@ static enum status compare_models(const struct rank_group *ranks, const int64_t 
         if (digests[rank] == digests[0])
             continue;
         if (ranks->rank == 0)
-            LOG_ERROR("rank %d on %s: --model: expected the config.json and the weights of rank 0 "
-                      "(digest %016llx), got others (%016llx)",
+            LOG_ERROR("rank %d on %s: --model: expected the config.json, generation_config.json "
+                      "and weights of rank 0 (digest %016llx), got others (%016llx)",
                       rank, ranks->host_of[rank], (unsigned long long)digests[0],
                       (unsigned long long)digests[rank]);
         return STATUS_PEER;

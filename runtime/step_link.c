@@ -95,18 +95,14 @@ static const struct transport_scope beat_scope = {.step = 0, .layer = -1, .kind 
 
 /* A heartbeat is a plan of no bytes; its answer says nothing but that somebody is there. */
 static enum status answer_heartbeats(struct step_link *link) {
-    int32_t beats[TRANSPORT_RANKS_MAX] = {0};
-    void *into[TRANSPORT_RANKS_MAX];
+    void *into[TRANSPORT_RANKS_MAX] = {NULL};
     int64_t sizes[TRANSPORT_RANKS_MAX];
-    for (int32_t i = 0; i < link->ranks->size; i++)
-        into[i] = &beats[i];
-    return collective_gather(&link->world, &beat_scope, &beats[link->ranks->rank], sizeof *beats,
-                             into, sizeof *beats, sizes);
+    return collective_gather(&link->world, &beat_scope, NULL, 0, into, 0, sizes);
 }
 
 static enum status send_plan(struct step_link *link, int64_t bytes) {
     link->spoken_ns = clock_now_ns();
-    return collective_broadcast(&link->world, &plan_scope, false, link->plan_bytes,
+    return collective_broadcast(&link->world, &plan_scope, true, link->plan_bytes,
                                 link->plan_capacity, &bytes);
 }
 

@@ -46,7 +46,9 @@ static const struct doctor_case cases[] = {
                "slowest of 6 pairs on one host: ", "doctor: all well"}},
     {.ranks = "3",
      .threads = "256",
-     .parts = {"warning: 768 threads of 3 ranks share ", "doctor: all well, 1 warning\n"}},
+     .parts = {"3 ranks on 1 host:", "warning: 768 threads of 3 ranks share ",
+               "doctor: all well, 1 warning\n"},
+     .flag = "--ranks-per-node=1"}, /* no more CPUs by that */
     {.model = "tests",
      .threads = "1",
      .exit_code = 3,

@@ -166,18 +166,33 @@ static void change_config(char *bytes, size_t size) {
         epsilon[4] = '5';
 }
 
+static void change_ends(char *bytes, size_t size) {
+    char *end = memmem(bytes, size, "4095", 4);
+    EXPECT(end != NULL, "generation_config.json: expected the end token 4095");
+    if (end != NULL)
+        end[3] = '4';
+}
+
+/* What becomes of each file of a model; NULL: nothing. */
+struct model_change {
+    void (*config)(char *bytes, size_t size);
+    void (*ends)(char *bytes, size_t size);
+    void (*weights)(char *bytes, size_t size);
+};
+
 static void check_model(const struct program *scratch, char **argv,
-                        void (*config)(char *bytes, size_t size),
-                        void (*weights)(char *bytes, size_t size)) {
+                        const struct model_change *change) {
     char folder[600], path[700];
     program_scratch_path(scratch, "model", folder, sizeof folder);
     mkdir(folder, 0700);
-    copy_file(argv[3], folder, "config.json", config);
-    copy_file(argv[3], folder, "generation_config.json", NULL);
-    copy_file(argv[3], folder, "model.safetensors", weights);
+    copy_file(argv[3], folder, "config.json", change->config);
+    copy_file(argv[3], folder, "generation_config.json", change->ends);
+    copy_file(argv[3], folder, "model.safetensors", change->weights);
     struct mixed_job job = {"generate", "--token-ids=1", argv[2], NULL, folder, NULL, NULL};
-    if (config != NULL || weights != NULL) {
-        check_refused(argv, &job, "--model: expected the config.json and the weights of rank 0");
+    if (change->config != NULL || change->ends != NULL || change->weights != NULL) {
+        check_refused(argv, &job,
+                      "--model: expected the config.json, generation_config.json and "
+                      "weights of rank 0");
     } else { /* control: a copy is the same model */
         struct program_run run;
         run_mixed(argv, &job, &run);
@@ -194,9 +209,10 @@ static void check_model(const struct program *scratch, char **argv,
 }
 
 static void check_models(const struct program *scratch, char **argv) {
-    check_model(scratch, argv, NULL, NULL);
-    check_model(scratch, argv, NULL, change_weights);
-    check_model(scratch, argv, change_config, NULL);
+    check_model(scratch, argv, &(struct model_change){NULL, NULL, NULL});
+    check_model(scratch, argv, &(struct model_change){.weights = change_weights});
+    check_model(scratch, argv, &(struct model_change){.config = change_config});
+    check_model(scratch, argv, &(struct model_change){.ends = change_ends});
 }
 
 /* An instruction set that only one rank lacks is no difference: all take it, and rank 0 says so. */
@@ -214,6 +230,33 @@ static void check_isa(char **argv) {
     EXPECT(run.exit_code == 0 && strstr(run.err, "kernels: all ranks") == NULL,
            "ranks alike: exit code %d: %s", run.exit_code, run.err);
     program_run_deinit(&run);
+}
+
+/* Ranks that count as nodes of their own share the CPUs of their host as before. */
+static void check_pretended_nodes(char **argv) {
+    struct program mpirun;
+    struct program_run run;
+    const char *const arguments[] = {MPIRUN_FLAGS,
+                                     "-n",
+                                     "3",
+                                     argv[2],
+                                     "generate",
+                                     "--model",
+                                     argv[3],
+                                     "--token-ids=1",
+                                     "--threads",
+                                     "256",
+                                     "--max-tokens",
+                                     "1",
+                                     "--ranks-per-node",
+                                     "1",
+                                     NULL};
+    program_init(&mpirun, argv[1]);
+    program_run(&mpirun, arguments, NULL, PROGRAM_KEPT, &run);
+    EXPECT(run.exit_code == 0 && strstr(run.err, "768 threads of 3 ranks share ") != NULL,
+           "3 nodes of a host: exit code %d: %s", run.exit_code, run.err);
+    program_run_deinit(&run);
+    program_deinit(&mpirun);
 }
 
 /* What is wrong on all ranks alike is said once, by rank 0. */
@@ -264,6 +307,7 @@ int main(int argc, char **argv) {
     check_models(&scratch, argv);
     check_refusals(argv);
     check_isa(argv);
+    check_pretended_nodes(argv);
     program_deinit(&scratch);
     return expect_failures == 0 ? 0 : 1;
 }

@@ -27,6 +27,7 @@
 #define ROWS (PROMPT + STEPS - 1)
 #define HEAD_BYTES 12
 #define PAIR_BYTES 8
+#define ALIGNMENT 64         /* of a section of a message */
 #define CHANCE_TOLERANCE 0.1 /* of the fan-out: few rows, and experts that the weights favour */
 
 /* One layer's routing. */
@@ -66,14 +67,23 @@ static void add(struct cells *cells, int32_t from, int32_t to, int64_t messages,
     cells->bytes[distance] += bytes;
 }
 
-/* Rows and pairs of the whole run that go to a rank, and to its node. */
+/* The rows of one step: of the run's, from `first` to before `end`. */
+struct step_rows {
+    int32_t first, end;
+};
+
+static struct step_rows rows_of_step(int32_t step) {
+    return (struct step_rows){step == 0 ? 0 : PROMPT + step - 1, PROMPT + step};
+}
+
+/* Rows and pairs of a step that go to a rank, and to its node. */
 struct demand {
     int64_t rows, pairs, node_rows, node_pairs;
 };
 
-static struct demand demand_of(const struct routing *routing, int32_t rank) {
+static struct demand demand_of(const struct routing *routing, struct step_rows rows, int32_t rank) {
     struct demand demand = {0};
-    for (int32_t row = 0; row < ROWS; row++) {
+    for (int32_t row = rows.first; row < rows.end; row++) {
         int32_t own = pairs_to(routing, row, rank), node = own + pairs_to(routing, row, rank ^ 1);
         demand.rows += own > 0;
         demand.pairs += own;
@@ -83,26 +93,31 @@ static struct demand demand_of(const struct routing *routing, int32_t rank) {
     return demand;
 }
 
-static void expect_dispatch(const struct routing *routing, const char *flow, int64_t row_bytes,
-                            struct cells *cells) {
-    int64_t all = ROWS * (row_bytes + routing->top_k * PAIR_BYTES) + STEPS * HEAD_BYTES;
-    struct demand other = demand_of(routing, 2);
+static int64_t message_bytes(int64_t rows, int64_t pairs, int64_t row_bytes) {
+    int64_t bytes = rows * row_bytes + pairs * PAIR_BYTES + HEAD_BYTES;
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void expect_dispatch(const struct routing *routing, struct step_rows rows, const char *flow,
+                            int64_t row_bytes, struct cells *cells) {
+    bool hierarchical = strcmp(flow, "hierarchical") == 0, each = strcmp(flow, "a2a") == 0;
+    int64_t count = rows.end - rows.first;
+    int64_t all = message_bytes(count, count * routing->top_k, row_bytes);
+    struct demand other = demand_of(routing, rows, 2);
     if (strcmp(flow, "allgather") == 0) { /* 0 to 3, then 0 to 2 and 3 to 1 */
-        add(cells, 0, 3, STEPS, all);
-        add(cells, 0, 2, STEPS, all);
-        add(cells, 3, 1, STEPS, all);
+        add(cells, 0, 3, 1, all);
+        add(cells, 0, 2, 1, all);
+        add(cells, 3, 1, 1, all);
         return;
     }
-    if (strcmp(flow, "hierarchical") == 0)
-        add(cells, 0, 2, STEPS,
-            other.node_rows * row_bytes + other.node_pairs * PAIR_BYTES + STEPS * HEAD_BYTES);
+    if (hierarchical)
+        add(cells, 0, 2, 1, message_bytes(other.node_rows, other.node_pairs, row_bytes));
     for (int32_t rank = 1; rank < RANKS; rank++) {
-        struct demand demand = demand_of(routing, rank);
-        bool leads = strcmp(flow, "hierarchical") == 0 && rank == 2;
-        int64_t rows = strcmp(flow, "a2a") == 0 ? demand.pairs : demand.rows;
-        if (!leads)
-            add(cells, strcmp(flow, "hierarchical") == 0 && rank == 3 ? 2 : 0, rank, STEPS,
-                rows * row_bytes + demand.pairs * PAIR_BYTES + STEPS * HEAD_BYTES);
+        struct demand demand = demand_of(routing, rows, rank);
+        bool whole = rank < PER_NODE && !hierarchical && !each && 8 * demand.rows >= 5 * count;
+        int64_t bytes = message_bytes(each ? demand.pairs : demand.rows, demand.pairs, row_bytes);
+        if (!hierarchical || rank != 2) /* which leads, and has its own then */
+            add(cells, hierarchical && rank == 3 ? 2 : 0, rank, 1, whole ? all : bytes);
     }
 }
 
@@ -110,9 +125,9 @@ static void expect_dispatch(const struct routing *routing, const char *flow, int
 static void expect_combine(const struct routing *routing, int64_t row_bytes, struct cells *cells) {
     for (int32_t rank = 1; rank < RANKS; rank++)
         for (int32_t step = 0; step < STEPS; step++) {
-            int32_t first = step == 0 ? 0 : PROMPT + step - 1, end = PROMPT + step;
+            struct step_rows rows = rows_of_step(step);
             int64_t pairs = 0;
-            for (int32_t row = first; row < end; row++)
+            for (int32_t row = rows.first; row < rows.end; row++)
                 pairs += pairs_to(routing, row, rank);
             add(cells, rank, 0, pairs > 0, pairs * row_bytes);
         }
@@ -121,7 +136,8 @@ static void expect_combine(const struct routing *routing, int64_t row_bytes, str
 static struct expectation expect_layer(const struct routing *routing, const char *flow,
                                        int64_t row_bytes) {
     struct expectation expected = {0};
-    expect_dispatch(routing, flow, row_bytes, &expected.dispatch);
+    for (int32_t step = 0; step < STEPS; step++)
+        expect_dispatch(routing, rows_of_step(step), flow, row_bytes, &expected.dispatch);
     expect_combine(routing, row_bytes, &expected.combine);
     for (int32_t row = 0; row < ROWS; row++) {
         expected.local_pairs += pairs_to(routing, row, 0);

@@ -17,7 +17,7 @@ BEGIN {
           "wctype dirent dlfcn fcntl ftw glob langinfo link netdb poll pthread sched semaphore unistd endian byteswap " \
           "arpa/inet netinet/in netinet/tcp sys/auxv sys/epoll sys/eventfd sys/file sys/ioctl sys/mman sys/prctl sys/random " \
           "sys/resource sys/select sys/sendfile sys/signalfd sys/socket sys/stat sys/statvfs sys/syscall sys/sysinfo " \
-          "sys/time sys/timerfd sys/types sys/uio sys/un sys/utsname sys/vfs sys/wait linux/futex linux/mempolicy",
+          "sys/time sys/timerfd sys/types sys/uio sys/un sys/utsname sys/vfs sys/wait linux/futex linux/mempolicy ifaddrs net/if",
           names, " ")
     for (i in names)
         anywhere[names[i] ".h"] = 1

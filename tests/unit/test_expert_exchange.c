@@ -47,15 +47,17 @@ static void put(const void *from, size_t bytes) {
 /* A section of rank 2 with so many rows; its pairs name these rows, all for an expert of rank 0. */
 static void craft(int32_t rows, const int32_t *pair_rows, int32_t pairs) {
     static const float row[ROW_COLUMNS] = {1.0f};
-    int32_t head[] = {2, rows, pairs};
+    const int32_t head[] = {2, rows, pairs};
+    static const char zeros[EXPERT_SECTION_ALIGNMENT];
     crafted.used = 0;
-    put(head, sizeof head);
     for (int32_t i = 0; i < rows; i++)
         put(row, sizeof row);
     for (int32_t i = 0; i < pairs; i++) {
         struct expert_pair pair = {.row = pair_rows[i], .slot = 0};
         put(&pair, sizeof pair);
     }
+    put(zeros, (size_t)(-(crafted.used + (int64_t)sizeof head) & (EXPERT_SECTION_ALIGNMENT - 1)));
+    put(head, sizeof head);
 }
 
 /* What rank 0, without rows of its own, says to the crafted message; rank 2 was planned two rows.
@@ -86,7 +88,7 @@ static enum status dispatch(enum expert_flow flow) {
     expert_exchange_take(&arena, &ranks, &limits, &exchange);
     expert_exchange_begin_step(&exchange, rows_of);
     struct transport_scope scope = {.step = 1, .layer = 0, .kind = TRAFFIC_DISPATCH};
-    enum status status = expert_exchange_dispatch(&exchange, &scope, 0, 0, NULL, NULL);
+    enum status status = expert_exchange_dispatch(&exchange, &scope, 0, 0, NULL);
     free(memory);
     placement_destroy(placement);
     return status;
