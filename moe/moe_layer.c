@@ -114,8 +114,10 @@ static enum status dispatch_and_run_across(const struct kernels *kernels,
     RETURN_IF_ERROR(expert_exchange_dispatch(exchange, &scope, layer->index, rows, workspace->ids));
     struct expert_rows sorted = {.experts = layer->gate_up.groups, .offsets = exchange->offsets};
     const struct placement_layer *placed = &exchange->ranks->placement->layer[layer->index];
-    count_computed(layer, workspace, &sorted,
-                   placed->expert_of + placed->first_slot[exchange->ranks->transport->rank]);
+    const int32_t *slot = placed->first_slot + exchange->ranks->transport->rank;
+    /* A rank without experts has one stack, an empty one, and no slot. */
+    struct expert_rows held = {.experts = slot[1] - slot[0], .offsets = exchange->offsets};
+    count_computed(layer, workspace, &held, placed->expert_of + slot[0]);
     run_experts(kernels, layer, workspace, &sorted, exchange->x_at, exchange->y_place);
     scope.kind = TRAFFIC_COMBINE;
     return expert_exchange_combine(exchange, &scope);
