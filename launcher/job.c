@@ -29,8 +29,8 @@ enum status job_start(const struct job_options *options, struct rank_group *rank
                                        .timeout_ms = options->comm_timeout_ms,
                                        .command = options->command};
     RETURN_IF_ERROR(rank_group_start(&group, ranks));
+    RETURN_IF_ERROR(check_launcher(ranks)); /* says which one it is of those that were started */
     log_set_rank(ranks->rank);
-    RETURN_IF_ERROR(check_launcher(ranks));
     struct log_diverted said;
     log_divert_begin(&said);
     enum status status =

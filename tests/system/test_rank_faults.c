@@ -340,10 +340,16 @@ static void check_memory(char **argv) {
 
 /* The environment of an mpirun that is not there. */
 static void check_no_launcher(char **argv) {
-    const char *const arguments[] = {SANITIZED_ENVIRONMENT "OMPI_COMM_WORLD_SIZE=4", argv[2],
-                                     GENERATE, argv[3], NULL};
+    const char *const arguments[] = {SANITIZED_ENVIRONMENT "OMPI_COMM_WORLD_SIZE=4",
+                                     "OMPI_COMM_WORLD_RANK=2",
+                                     argv[2],
+                                     GENERATE,
+                                     argv[3],
+                                     NULL};
     check_start("/usr/bin/env", arguments, "half a launcher", STATUS_PEER,
                 "the launcher started 4, MPI knows of 1", "srun --mpi=pmix");
+    check_start("/usr/bin/env", arguments, "half a launcher, third of four", STATUS_PEER,
+                place_of(2), "srun --mpi=pmix");
 }
 
 int main(int argc, char **argv) {
