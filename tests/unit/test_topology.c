@@ -1,7 +1,8 @@
-/* comm/topology: made-up machines, a saved one with 2 memory nodes and 8 GPUs, bindings that make
- * sense and bindings that do not. */
+/* comm/topology: made-up machines, saved ones, bindings that make sense and bindings that do not.
+ */
 #include "comm/topology.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "comm/topology_binding.h"
@@ -65,6 +66,41 @@ static void gpus_are_near_or_far(void **state) {
     assert_int_equal(topology.numa_count, 2);
     for (int i = 0; i < 8; i++)
         assert_true(topology.gpus[i].is_near);
+}
+
+/* Machines that nobody made up; what is expected is what hwloc's lstopo shows of them. */
+static void real_machines_are_read(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *binding, *summary;
+    } machines[] = {
+        {"power8_four_gpus", NULL,
+         "8 of 8 cores (CPUs 0-1,8-9,16-17,24-25,80-81,88-89,96-97,104-105), NUMA node 0,1 of 2, "
+         "L3 8 x 8 MiB, GPUs near: cuda0 cuda1 cuda2 cuda3"},
+        {"power8_four_gpus", "8,16",
+         "2 of 8 cores (CPUs 8,16), NUMA node 0 of 2, L3 2 x 8 MiB, GPUs near: cuda0 cuda1, GPUs "
+         "far: cuda2 cuda3"},
+        {"power8_four_gpus", "80-81",
+         "1 of 8 cores (CPUs 80-81), NUMA node 1 of 2, L3 1 x 8 MiB, GPUs near: cuda2 cuda3, GPUs "
+         "far: cuda0 cuda1"},
+        {"xeon_mixed_gpus", "0-7,16", /* an AMD GPU and the board's own are not for CUDA */
+         "8 of 16 cores (CPUs 0-7,16), NUMA node 0 of 2, L2 8 x 256 KiB, L3 1 x 20 MiB, GPUs far: "
+         "cuda0"},
+        {"xeon_mixed_gpus", "8-15",
+         "8 of 16 cores (CPUs 8-15), NUMA node 1 of 2, L2 8 x 256 KiB, L3 1 x 20 MiB, GPUs near: "
+         "cuda0"},
+        {"xeon_offline_cpus", NULL,
+         "6 of 6 cores (CPUs 0-1,3-4,6,12,15), NUMA node 0 of 1, L2 6 x 1 MiB, L3 4 x 4 MiB"},
+        {"xeon_offline_cpus", "4,12",
+         "1 of 6 cores (CPUs 4,12), NUMA node 0 of 1, L2 1 x 1 MiB, L3 1 x 4 MiB"},
+    };
+    for (size_t i = 0; i < sizeof machines / sizeof machines[0]; i++) {
+        struct topology topology;
+        char path[128], text[256];
+        snprintf(path, sizeof path, "tests/data/topology/%s.xml", machines[i].file);
+        assert_int_equal(topology_load_xml(path, machines[i].binding, &topology), STATUS_OK);
+        assert_string_equal(topology_summarize(&topology, text, sizeof text), machines[i].summary);
+    }
 }
 
 static void bad_descriptions_are_refused(void **state) {
@@ -252,6 +288,7 @@ int main(void) {
         cmocka_unit_test(a_binding_is_counted),
         cmocka_unit_test(without_a_binding_all_is_allowed),
         cmocka_unit_test(gpus_are_near_or_far),
+        cmocka_unit_test(real_machines_are_read),
         cmocka_unit_test(bad_descriptions_are_refused),
         cmocka_unit_test(this_machine_has_a_cpu),
         cmocka_unit_test(good_bindings_pass),
