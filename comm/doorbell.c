@@ -24,8 +24,6 @@
 #define NAP_NS 700000   /* between looks while foreign datagrams come */
 #define TAKE_MAX 64     /* datagrams a look: nobody keeps a rank from its work by sending them */
 
-enum word { WORD_TRY, WORD_RING };
-
 struct datagram {
     unsigned char secret[DOORBELL_SECRET_BYTES];
     int32_t from, to; /* a port may have come to belong to another rank's host */
@@ -215,12 +213,31 @@ static bool look(struct doorbell *bell) {
             continue;
         }
         int32_t *heard = &bell->heard[datagram.from];
-        rang |= datagram.word == WORD_RING;
-        if (datagram.word == WORD_TRY && *heard < 0 && datagram.number >= 0 &&
+        rang |= datagram.word == DOORBELL_RING;
+        if (datagram.word == DOORBELL_TRY && *heard < 0 && datagram.number >= 0 &&
             datagram.number < bell->address_count)
             *heard = datagram.number;
     }
     return rang;
+}
+
+bool doorbell_hear(struct doorbell *bell, int32_t *peer, enum doorbell_word *word) {
+    bool is_there = true;
+    bell->is_disturbed = false;
+    for (int i = 0; i < TAKE_MAX && is_there; i++) {
+        struct datagram datagram;
+        if (take(bell, &datagram, &is_there)) {
+            *peer = datagram.from;
+            *word = (enum doorbell_word)datagram.word;
+            return true;
+        }
+        bell->is_disturbed |= is_there;
+    }
+    return false;
+}
+
+bool doorbell_is_disturbed(const struct doorbell *bell) {
+    return bell->is_disturbed;
 }
 
 bool doorbell_wait(struct doorbell *bell, int32_t timeout_ms) {
@@ -249,7 +266,7 @@ static bool is_loopback(const unsigned char address[16]) {
 static void try_peer(struct doorbell *bell, int32_t peer) {
     const struct doorbell_door *own = &bell->doors[bell->rank], *door = &bell->doors[peer];
     bool is_near = own->network[0] != '\0' && strcmp(own->network, door->network) == 0;
-    struct datagram datagram = {.from = bell->rank, .to = peer, .word = WORD_TRY};
+    struct datagram datagram = {.from = bell->rank, .to = peer, .word = DOORBELL_TRY};
     memcpy(datagram.secret, bell->secret, sizeof bell->secret);
     for (int32_t i = 0; i < door->count; i++) {
         struct place place = {.port = door->port};
@@ -300,8 +317,8 @@ bool doorbell_hears(const struct doorbell *bell, int32_t peer) {
     return bell->heard[peer] >= 0;
 }
 
-void doorbell_ring(struct doorbell *bell, int32_t peer) {
-    struct datagram datagram = {.from = bell->rank, .to = peer, .word = WORD_RING};
+void doorbell_tell(struct doorbell *bell, int32_t peer, enum doorbell_word word) {
+    struct datagram datagram = {.from = bell->rank, .to = peer, .word = (int32_t)word};
     memcpy(datagram.secret, bell->secret, sizeof bell->secret);
     if (bell->reaches[peer])
         send_to(bell, &bell->places[peer], &datagram);

@@ -25,6 +25,14 @@ struct doorbell_door {
     unsigned char addresses[DOORBELL_ADDRESSES_MAX][16]; /* IPv6, or IPv4 as IPv6 maps it */
 };
 
+/* What one rank says to another. */
+enum doorbell_word {
+    DOORBELL_TRY, /* only inside: is this where you are? */
+    DOORBELL_RING,
+    DOORBELL_ALIVE, /* life_signs.h */
+    DOORBELL_LEAVING
+};
+
 struct doorbell;
 
 /* Opens a socket on all addresses of this host; without any the door has none and nothing ever
@@ -54,12 +62,19 @@ bool doorbell_reaches(const struct doorbell *bell, int32_t peer);
 bool doorbell_hears(const struct doorbell *bell, int32_t peer);
 
 /* Nothing where it does not reach. Takes a microsecond or two. Local. */
-void doorbell_ring(struct doorbell *bell, int32_t peer);
+void doorbell_tell(struct doorbell *bell, int32_t peer, enum doorbell_word word);
 
 /* Sleeps until it rings, or for up to timeout_ms; returns whether it rang. While foreign datagrams
  * come it wakes every 0.7 ms instead of at each of them, since among them a ring may get lost.
  * Local.
  */
 bool doorbell_wait(struct doorbell *bell, int32_t timeout_ms);
+
+/* The next word of another rank that has come; false: there is none, or too much that is foreign
+ * stands before it. Local. */
+bool doorbell_hear(struct doorbell *bell, int32_t *peer, enum doorbell_word *word);
+
+/* Whether foreign datagrams came with what was heard last. Local. */
+bool doorbell_is_disturbed(const struct doorbell *bell);
 
 #endif

@@ -231,18 +231,25 @@ enum status rank_group_start(const struct rank_group_options *options, struct ra
 }
 
 static struct rank_watch *watch_phase(const struct rank_group *group, const char *phase,
-                                      int32_t deadline_ms) {
-    if (group->size == 1)
-        return NULL;
+                                      int32_t deadline_ms, const struct life_signs_options *signs) {
     struct rank_watch_options watched = {.phase = phase,
                                          .timeout_ms = group->transport->timeout_ms,
                                          .deadline_ms = deadline_ms,
-                                         .host_of = (const char(*)[64])group->host_of};
+                                         .host_of = (const char(*)[64])group->host_of,
+                                         .signs = signs};
     return rank_watch_begin(&watched);
 }
 
 struct rank_watch *rank_group_watch(const struct rank_group *group, const char *phase) {
-    return watch_phase(group, phase, 0);
+    if (group->size == 1)
+        return NULL;
+    struct life_signs_options signs = {.doorbell = group->doorbell,
+                                       .phase = phase,
+                                       .rank = group->rank,
+                                       .size = group->size,
+                                       .timeout_ms = group->transport->timeout_ms,
+                                       .host_of = (const char(*)[64])group->host_of};
+    return watch_phase(group, phase, 0, &signs);
 }
 
 /* "3", or "not given" for 0. */
@@ -373,12 +380,12 @@ void rank_group_finish(struct rank_group *group) {
     struct rank_watch *watch = NULL;
     if (with_others) {
         int32_t timeout_ms = group->transport->timeout_ms;
-        watch = watch_phase(group, "the end of the job", 0);
+        watch = watch_phase(group, "the end of the job", 0, NULL);
         if (take_leave(group) != STATUS_OK)
             rank_group_abort(group, status_exit_code(STATUS_PEER));
         rank_watch_end(watch);
         group->transport->timeout_ms = timeout_ms;
-        watch = watch_phase(group, "MPI_Finalize", rank_group_patience_ms(timeout_ms));
+        watch = watch_phase(group, "MPI_Finalize", rank_group_patience_ms(timeout_ms), NULL);
     }
     if (group->transport != NULL)
         group->transport->ops->destroy(group->transport);

@@ -48,8 +48,9 @@ enum status rank_group_start(const struct rank_group_options *options, struct ra
  * at once from one file system, and a minute at least. Local. */
 int32_t rank_group_patience_ms(int32_t timeout_ms);
 
-/* Watches the ranks of this host through a phase in which they may be silent for long; NULL when
- * there are no others. Local. */
+/* Watches the other ranks through a phase in which they may be silent for long (rank_watch.h):
+ * those of this host, and where UDP gets through those of others. Until rank_watch_end nothing may
+ * be awaited (transport_ops). NULL when there are no others. Collective. */
 struct rank_watch *rank_group_watch(const struct rank_group *group, const char *phase);
 
 /* Arranges the world as dp_size x tp_size. 0 means not given: tp is size / dp where that is given,

@@ -36,7 +36,8 @@ struct rank_watch {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool is_over;
+    bool is_started, is_over;
+    struct life_signs *signs;
     int64_t stopped_since[TRANSPORT_RANKS_MAX]; /* 0: not */
     struct neighbour neighbours[TRANSPORT_RANKS_MAX];
     int32_t neighbour_count;
@@ -246,6 +247,16 @@ static bool start_thread(struct rank_watch *watch) {
     return is_started;
 }
 
+static void end_thread(struct rank_watch *watch) {
+    pthread_mutex_lock(&watch->lock);
+    watch->is_over = true;
+    pthread_cond_signal(&watch->wake);
+    pthread_mutex_unlock(&watch->lock);
+    pthread_join(watch->thread, NULL);
+    pthread_cond_destroy(&watch->wake);
+    pthread_mutex_destroy(&watch->lock);
+}
+
 /* What this process was started with says which job it is of. */
 static bool find_own_job(struct rank_watch *watch) {
     size_t length = read_proc("self", "environ", watch->text, sizeof watch->text);
@@ -265,21 +276,17 @@ struct rank_watch *rank_watch_begin(const struct rank_watch_options *options) {
     watch->options = *options;
     gethostname(watch->host, sizeof watch->host - 1);
     read_program("self", watch->program);
-    if (find_own_job(watch) && start_thread(watch))
-        return watch;
-    free(watch);
-    return NULL;
+    watch->is_started = find_own_job(watch) && start_thread(watch);
+    if (options->signs != NULL)
+        watch->signs = life_signs_begin(options->signs);
+    return watch;
 }
 
 void rank_watch_end(struct rank_watch *watch) {
     if (watch == NULL)
         return;
-    pthread_mutex_lock(&watch->lock);
-    watch->is_over = true;
-    pthread_cond_signal(&watch->wake);
-    pthread_mutex_unlock(&watch->lock);
-    pthread_join(watch->thread, NULL);
-    pthread_cond_destroy(&watch->wake);
-    pthread_mutex_destroy(&watch->lock);
+    life_signs_end(watch->signs);
+    if (watch->is_started)
+        end_thread(watch);
     free(watch);
 }

@@ -266,7 +266,7 @@ static void ring_peers(struct transport_mpi *mpi, const struct wait *wait) {
     for (int32_t i = 0; i < wait->send_count; i++) {
         const struct transport_send *send = &wait->sends[i];
         if (send->is_awaited && wait->start_ns - mpi->sent_ns[send->peer] > RING_NS)
-            doorbell_ring(mpi->doorbell, send->peer);
+            doorbell_tell(mpi->doorbell, send->peer, DOORBELL_RING);
         if (send->bytes > 0)
             mpi->sent_ns[send->peer] = wait->start_ns;
     }

@@ -7,6 +7,7 @@ prefix=mbt$$h
 host_count=${host_count:-2}
 scratch=
 failures=0
+program='' job='' # of the helpers below, set by those who call them
 
 # fail TEXT...: says so, and the test goes on.
 fail() {
@@ -52,7 +53,41 @@ start_hosts() {
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     launch="mpirun --mca plm_rsh_agent '$here/on_host.sh' --mca mpi_yield_when_idle 1 --mca pml ob1"
     launch="$launch --mca btl self,vader,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0"
+    launch_ranks=$launch # those that are told which and where
     launch="$launch --host ${prefix}0:2,${prefix}1:2 -n 4"
+}
+
+# ranks_on HOST: how many processes of $program run there.
+ranks_on() {
+    count=0
+    for process in $(ip netns pids "$1"); do
+        [ "$(readlink "/proc/$process/exe" 2>/dev/null)" != "$program" ] || count=$((count + 1))
+    done
+    echo "$count"
+}
+
+now_ms() {
+    awk '{ printf "%.0f\n", $1 * 1000 }' /proc/uptime
+}
+
+# wait_until TENTHS COMMAND...: succeeds as soon as the command does, fails when the time is over.
+wait_until() {
+    tenths=$1
+    shift
+    while ! "$@"; do
+        tenths=$((tenths - 1))
+        [ "$tenths" -gt 0 ] || return 1
+        sleep 0.1
+    done
+}
+
+nobody_on() {
+    [ "$(ranks_on "$1")" -eq 0 ]
+}
+
+# The process $job ended, or is no longer there.
+mpirun_ended() {
+    ! kill -0 "$job" 2>/dev/null
 }
 
 # token_ids COUNT VOCABULARY: a prompt, always the same.

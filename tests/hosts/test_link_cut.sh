@@ -15,39 +15,6 @@ ranks_s_most=8 # from the cut to the end of the ranks: the deadline and what a m
 end_s_most=60  # from the link's return to the end of mpirun: TCP tries again at growing intervals
 exit_peer=12
 
-# ranks_on HOST: how many ranks run there.
-ranks_on() {
-    count=0
-    for process in $(ip netns pids "$1"); do
-        [ "$(readlink "/proc/$process/exe" 2>/dev/null)" != "$program" ] || count=$((count + 1))
-    done
-    echo "$count"
-}
-
-now_ms() {
-    awk '{ printf "%.0f\n", $1 * 1000 }' /proc/uptime
-}
-
-# wait_until TENTHS COMMAND...: succeeds as soon as the command does, fails when the time is over.
-wait_until() {
-    tenths=$1
-    shift
-    while ! "$@"; do
-        tenths=$((tenths - 1))
-        [ "$tenths" -gt 0 ] || return 1
-        sleep 0.1
-    done
-}
-
-nobody_on() {
-    [ "$(ranks_on "$1")" -eq 0 ]
-}
-
-# The job ended, or is no longer there.
-mpirun_ended() {
-    ! kill -0 "$job" 2>/dev/null
-}
-
 # start_job COMMAND: four ranks in the background, well inside what they do.
 start_job() {
     : >"$err" # the one of the job before must not be read

@@ -120,7 +120,7 @@ static void ring_wakes(void **state) {
     int64_t start = clock_now_ns();
     assert_false(doorbell_wait(job->bells[1], SHORT_MS)); /* sleeps as long as it says */
     assert_true(clock_now_ns() - start >= (SHORT_MS - 1) * INT64_C(1000000));
-    doorbell_ring(job->bells[0], 1);
+    doorbell_tell(job->bells[0], 1, DOORBELL_RING);
     assert_true(doorbell_wait(job->bells[1], LONG_MS));
     assert_false(doorbell_wait(job->bells[1], 0)); /* once */
     assert_false(doorbell_wait(job->bells[2], SHORT_MS));
@@ -128,7 +128,7 @@ static void ring_wakes(void **state) {
 
 static void *ring_from_thread(void *context) {
     struct job *job = context;
-    doorbell_ring(job->bells[0], 2);
+    doorbell_tell(job->bells[0], 2, DOORBELL_RING);
     return NULL;
 }
 
@@ -149,7 +149,7 @@ static void others_do_not_ring(void **state) {
     drain(job->bells[2]);
     assert_false(doorbell_reaches(job->bells[1], 2));
     assert_false(doorbell_hears(job->bells[2], 1));
-    doorbell_ring(job->bells[1], 2);
+    doorbell_tell(job->bells[1], 2, DOORBELL_RING);
     assert_false(doorbell_wait(job->bells[2], SHORT_MS));
 }
 
@@ -164,7 +164,7 @@ static void garbage_does_not_ring(void **state) {
     }
     send_garbage(&stranger, 2000);
     assert_false(doorbell_wait(job->bells[1], SHORT_MS));
-    doorbell_ring(job->bells[0], 1);
+    doorbell_tell(job->bells[0], 1, DOORBELL_RING);
     while (!doorbell_wait(job->bells[1], LONG_MS)) /* the first wait is a nap */
         ;
     close(stranger.socket);
@@ -179,7 +179,7 @@ static void ring_at(const struct job *from, int32_t as, const struct doorbell_do
     told[as] = 0; /* the loopback comes first */
     doorbell_meet(from->bells[0], doors);
     doorbell_settle(from->bells[0], told);
-    doorbell_ring(from->bells[0], as);
+    doorbell_tell(from->bells[0], as, DOORBELL_RING);
 }
 
 static void other_jobs_and_ranks_do_not_ring(void **state) {
@@ -220,7 +220,7 @@ static void strangers_are_not_heard(void **state) {
     assert_false(doorbell_reaches(job.bells[0], 1));
     assert_false(doorbell_reaches(job.bells[0], 2));
     assert_true(doorbell_reaches(job.bells[1], 0));
-    doorbell_ring(job.bells[0], 1);
+    doorbell_tell(job.bells[0], 1, DOORBELL_RING);
     assert_false(doorbell_wait(job.bells[1], SHORT_MS));
     close_doors(&job);
     close_doors(&other);
@@ -256,7 +256,7 @@ static void flood_does_no_harm(void **state) {
     assert_true(looks >= 2 && sent > 10 * looks); /* it was a flood, and it slept in it */
     for (int i = 0; i < 1000; i++)                /* what is left */
         assert_false(doorbell_wait(job->bells[1], 0));
-    doorbell_ring(job->bells[0], 1);
+    doorbell_tell(job->bells[0], 1, DOORBELL_RING);
     assert_true(doorbell_wait(job->bells[1], LONG_MS));
     close(stranger.socket);
 }
