@@ -33,6 +33,7 @@
 #define RING_NS 10000000     /* who was sent bytes this lately is awake: half of BUSY_NS */
 #define BELL_MS 10           /* between polls of one that can: a datagram may be lost */
 #define MISSED_MAX 3         /* rings that did not come, one after another, before it polls again */
+#define SUSPENDED_MAX 100    /* of one wait */
 
 _Static_assert(TRAFFIC_KIND_COUNT <= 1 << KIND_BITS, "room for the kind");
 
@@ -164,6 +165,7 @@ struct wait {
     int64_t start_ns, timeout_ns;
     int64_t bytes;         /* to send */
     bool idle;             /* nothing may come for long */
+    int32_t suspended;     /* how often this process was */
     bool slept_long, rang; /* for the message */
     int64_t quiet_since_ns;
     enum { WAIT_SHORT, WAIT_LONG, WAIT_SIGNED, WAIT_EXTENDED } phase;
@@ -377,6 +379,16 @@ static void tell_missing(struct transport_mpi *mpi, const struct wait *wait) {
                               memory_order_relaxed);
 }
 
+/* A process that has not looked for so long was stopped itself, most likely with all others (Slurm
+ * suspends whole jobs): that time is nobody's fault. Not without end: MPI may be what it hung in.
+ */
+static int64_t suspended_ns(struct wait *wait, int64_t unlooked_ns) {
+    if (unlooked_ns <= wait->timeout_ns / 4 || wait->suspended == SUSPENDED_MAX)
+        return 0;
+    wait->suspended++;
+    return unlooked_ns;
+}
+
 static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
     int32_t left = request_count(wait), events = 0;
     int64_t first = 0, looked = wait->start_ns;
@@ -385,7 +397,10 @@ static enum status wait_all(struct transport_mpi *mpi, struct wait *wait) {
         RETURN_IF_ERROR(poll_once(mpi, wait, &left, &events));
         if (events > 0 && first == 0)
             first = looked; /* MPI may move all the bytes before it says that some have come */
-        looked = clock_now_ns();
+        int64_t now = clock_now_ns(), suspended = suspended_ns(wait, now - looked);
+        looked = now;
+        wait->start_ns += suspended;
+        first += first > 0 ? suspended : 0;
         if (events > 0) {
             wait->quiet_since_ns = looked;
             continue;

@@ -1,6 +1,7 @@
 /* A rank that dies or stops while ranks join, load, generate, idle or end, or that cannot start:
  * the whole job ends within seconds, with a distinct exit code, and the one line that counts names
- * the rank, its host and where that was. Usage: test_rank_faults MPIRUN MOEBIUS FOLDER TEST_IDLE */
+ * the rank, its host and where that was. A job that is suspended as a whole goes on. Usage:
+ * test_rank_faults MPIRUN MOEBIUS FOLDER TEST_IDLE */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -338,6 +339,34 @@ static void check_memory(char **argv) {
 
 #endif
 
+static void signal_others(const struct rank_job *job, int but, int signal_number) {
+    for (int rank = 0; rank < 4; rank++)
+        if (rank != but)
+            kill(rank_job_find(job->mpirun, rank), signal_number);
+}
+
+/* All ranks stopped for longer than the timeout, as Slurm suspends a job, while they wait for one;
+ * nobody is to blame when they go on, though that one goes on last. */
+static void check_suspended(const struct program *scratch, char **argv) {
+    struct rank_job job = start_generation(scratch, argv, "suspended");
+    pid_t last = wait_for_moment(&job, IN_STEPS, 2);
+    double seconds;
+    EXPECT(last > 0, "suspended: rank 2 was not found");
+    if (last > 0) {
+        kill(last, SIGSTOP);
+        rank_job_pause_ms(200);
+        signal_others(&job, 2, SIGSTOP);
+        rank_job_pause_ms(3000);
+        signal_others(&job, 2, SIGCONT);
+        rank_job_pause_ms(100);
+        kill(last, SIGCONT);
+    }
+    int code = rank_job_wait(job.mpirun, 3 * JOB_SECONDS_MAX, &seconds);
+    char *err = program_read_file(job.err, &(size_t){0});
+    EXPECT(code == 0, "suspended: exit code %d: %s", code, err);
+    free(err);
+}
+
 /* The environment of an mpirun that is not there. */
 static void check_no_launcher(char **argv) {
     const char *const arguments[] = {SANITIZED_ENVIRONMENT "OMPI_COMM_WORLD_SIZE=4",
@@ -360,6 +389,7 @@ int main(int argc, char **argv) {
     struct program scratch;
     program_init(&scratch, argv[2]);
     check_faults(&scratch, argv);
+    check_suspended(&scratch, argv);
     check_unreadable(&scratch, argv);
     check_not_mounted(argv);
     program_deinit(&scratch);
