@@ -31,22 +31,35 @@ static void list_nodes(const struct transport *transport, struct expert_nodes *n
     nodes->first[nodes->count] = listed;
 }
 
-static void take_messages(struct arena *arena, struct expert_exchange *exchange, size_t count) {
+/* Sections of all messages of an exchange, counted on the safe side: of the hierarchical flow each
+ * rank of a node sends its own and those of the homes that it leads, at most one of a node more
+ * than others, to each rank there. */
+static int64_t count_sections(const struct transport *transport) {
+    int64_t nodes = transport_node_count(transport), near = transport->size - nodes + 1;
+    return 2 * (int64_t)transport->size + near * nodes;
+}
+
+static void take_pool(struct arena *arena, const struct expert_exchange *exchange, int64_t rows,
+                      struct expert_pool *pool) {
+    const struct transport *transport = exchange->ranks->transport;
+    int64_t sections = count_sections(transport) + EXPERT_FLOW_EXTRA_SECTIONS * transport->size;
+    pool->capacity = expert_message_capacity(sections, rows, exchange->pairs_max,
+                                             expert_flow_row_bytes(exchange));
+    pool->bytes = arena_take(arena, (size_t)pool->capacity);
+}
+
+/* Each copy of a row is made for a pair of its own, so there are at most as many as pairs. */
+static void take_messages(struct arena *arena, struct expert_exchange *exchange, bool copy_each) {
+    int64_t rows = exchange->limits.rows, ranks = size_of(exchange);
+    int64_t top_k = exchange->limits.top_k, copies = rows * (top_k < ranks ? top_k : ranks);
     exchange->home = arena_take(arena, (size_t)exchange->message_bytes);
-    exchange->outgoing = arena_take(arena, count * sizeof(char *));
-    exchange->incoming = arena_take(arena, count * sizeof(char *));
-    exchange->writers = arena_take(arena, count * sizeof *exchange->writers);
-    exchange->sends = arena_take(arena, count * sizeof *exchange->sends);
-    exchange->receives = arena_take(arena, count * sizeof *exchange->receives);
-    exchange->sections = arena_take(arena, count * sizeof *exchange->sections);
-    for (size_t i = 0; i < count; i++) {
-        char *outgoing = arena_take(arena, (size_t)exchange->message_bytes);
-        char *incoming = arena_take(arena, (size_t)exchange->message_bytes);
-        if (exchange->outgoing == NULL)
-            continue;
-        exchange->outgoing[i] = outgoing;
-        exchange->incoming[i] = incoming;
-    }
+    take_pool(arena, exchange, copy_each ? exchange->pairs_max : copies, &exchange->outgoing);
+    take_pool(arena, exchange, copy_each ? exchange->pairs_max : rows, &exchange->incoming);
+    exchange->writers = arena_take(arena, (size_t)ranks * sizeof *exchange->writers);
+    exchange->sends = arena_take(arena, (size_t)ranks * sizeof *exchange->sends);
+    exchange->receives = arena_take(arena, (size_t)ranks * sizeof *exchange->receives);
+    exchange->sections = arena_take(arena, (size_t)ranks * sizeof *exchange->sections);
+    exchange->led_pairs = arena_take(arena, (size_t)ranks * sizeof *exchange->led_pairs);
 }
 
 void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
@@ -64,7 +77,7 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
         (int64_t)count, (int64_t)copies, exchange->pairs_max, expert_flow_row_bytes(exchange));
     int64_t combine = exchange->pairs_max * (int64_t)y_row_bytes(exchange);
     exchange->longest_bytes = combine > exchange->message_bytes ? combine : exchange->message_bytes;
-    take_messages(arena, exchange, count);
+    take_messages(arena, exchange, copy_each);
     exchange->rows_of = arena_take(arena, count * sizeof(int32_t));
     exchange->nodes.first = arena_take(arena, (count + 1) * sizeof(int32_t));
     exchange->nodes.members = arena_take(arena, count * sizeof(int32_t));
@@ -88,7 +101,7 @@ void expert_exchange_take(struct arena *arena, const struct expert_ranks *ranks,
 enum status expert_exchange_measure_links(struct expert_exchange *exchange) {
     if (exchange->ranks->flow != EXPERT_FLOW_AUTO)
         return STATUS_OK;
-    return link_probe_measure(exchange->ranks->transport, exchange->outgoing[0],
+    return link_probe_measure(exchange->ranks->transport, exchange->home,
                               exchange->message_bytes / 2, &exchange->links);
 }
 
@@ -265,6 +278,7 @@ enum status expert_exchange_dispatch(struct expert_exchange *exchange,
                                      int32_t rows, const int32_t *ids) {
     ASSERT(rows <= exchange->rows_of[exchange->ranks->transport->rank]);
     aim(exchange, moe_layer, rows, ids);
+    exchange->outgoing.used = exchange->incoming.used = 0;
     memset(exchange->sections, 0, sizeof *exchange->sections * (size_t)size_of(exchange));
     RETURN_IF_ERROR(exchange->flow->dispatch(exchange, scope, rows));
     RETURN_IF_ERROR(take_sections(exchange, scope));

@@ -57,6 +57,13 @@ struct expert_nodes {
     int32_t *first, *members, *rank_on_node;
 };
 
+/* Messages of one exchange, one behind the other: what travels is bounded for all peers together,
+ * whoever they are. */
+struct expert_pool {
+    char *bytes;
+    int64_t capacity, used;
+};
+
 /* Buffers and the plan of the layer in progress. */
 struct expert_exchange {
     const struct expert_ranks *ranks;
@@ -72,13 +79,14 @@ struct expert_exchange {
 
     char *home; /* act rows of home, written there by the caller, with room behind them: they are
                  * read and sent in place */
-    char **outgoing, **incoming;   /* [ranks]: one message each */
-    int64_t longest_bytes;         /* of any message, dispatch or combine */
-    int64_t message_bytes;         /* capacity of each */
+    int64_t message_bytes; /* of the longest dispatch; also home's capacity */
+    int64_t longest_bytes; /* of any message, dispatch or combine */
+    struct expert_pool outgoing, incoming;
     struct expert_writer *writers; /* [ranks] */
     struct transport_send *sends;  /* [ranks], and below: of the exchange in progress */
     struct transport_receive *receives;
     struct expert_section *sections; /* [ranks]: what came, by home */
+    int32_t *led_pairs;              /* [ranks]: hierarchical: pairs to pass on to each */
 
     const struct placement_layer *layer; /* in progress */
     int32_t moe_layer;

@@ -36,9 +36,44 @@ int64_t expert_flow_whole_home(struct expert_exchange *exchange, int32_t rows) {
                                 exchange->home_slot, exchange->limits.top_k);
 }
 
-void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer) {
-    expert_message_start(&exchange->writers[peer], exchange->outgoing[peer],
-                         exchange->message_bytes, exchange->pairs_max);
+static char *take(struct expert_pool *pool, int64_t bytes) {
+    int64_t padded = (bytes + EXPERT_SECTION_ALIGNMENT - 1) / EXPERT_SECTION_ALIGNMENT *
+                     EXPERT_SECTION_ALIGNMENT;
+    ASSERT(pool->used + padded <= pool->capacity);
+    pool->used += padded;
+    return pool->bytes + pool->used - padded;
+}
+
+static int64_t capacity_for(const struct expert_exchange *exchange,
+                            const struct expert_load *load) {
+    return expert_message_capacity(load->sections, load->rows, load->pairs,
+                                   expert_flow_row_bytes(exchange));
+}
+
+void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer,
+                               const struct expert_load *load) {
+    int64_t capacity = capacity_for(exchange, load);
+    expert_message_start(&exchange->writers[peer], take(&exchange->outgoing, capacity), capacity,
+                         load->pairs);
+}
+
+struct transport_receive expert_flow_expect_message(struct expert_exchange *exchange, int32_t peer,
+                                                    const struct expert_load *load) {
+    int64_t capacity = capacity_for(exchange, load);
+    return (struct transport_receive){
+        .peer = peer, .buffer = take(&exchange->incoming, capacity), .capacity = capacity};
+}
+
+int32_t expert_flow_rows_for(const struct expert_exchange *exchange, int32_t rank) {
+    int32_t rows = 0, next = 0, top_k = exchange->limits.top_k;
+    for (int32_t i = exchange->home_first[rank]; i < exchange->home_first[rank + 1]; i++) {
+        int32_t pair = exchange->home_pair[i];
+        if (pair < next)
+            continue;
+        rows++;
+        next = (pair / top_k + 1) * top_k;
+    }
+    return rows;
 }
 
 bool expert_flow_fits(const struct expert_exchange *exchange,

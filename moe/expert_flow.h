@@ -26,8 +26,25 @@ size_t expert_flow_row_bytes(const struct expert_exchange *exchange);
  * bytes; 0 when this rank was planned to have no rows. Local. */
 int64_t expert_flow_whole_home(struct expert_exchange *exchange, int32_t rows);
 
-/* Starts an empty message to `peer` in exchange->outgoing. Local. */
-void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer);
+#define EXPERT_FLOW_EXTRA_SECTIONS                                                                 \
+    3 /* room for them in a pool covers what a message is rounded by */
+
+/* What a message may hold. */
+struct expert_load {
+    int64_t sections, rows, pairs;
+};
+
+/* Starts an empty message to `peer` with room for this, behind those that were started before it in
+ * this dispatch. Local. */
+void expert_flow_start_message(struct expert_exchange *exchange, int32_t peer,
+                               const struct expert_load *load);
+
+/* Room for a message of up to this much from `peer`, behind those expected before. Local. */
+struct transport_receive expert_flow_expect_message(struct expert_exchange *exchange, int32_t peer,
+                                                    const struct expert_load *load);
+
+/* Home rows that `rank` has an expert of. Local. */
+int32_t expert_flow_rows_for(const struct expert_exchange *exchange, int32_t rank);
 
 /* Whether a section that was received can be of this step: no more rows and pairs than its home was
  * planned to bring. Everything behind it is sized by that. Local. */

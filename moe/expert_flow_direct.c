@@ -7,33 +7,26 @@
  * Between nodes a copy costs less than the bytes that it saves. */
 #define WHOLE_EIGHTHS 5
 
-/* Home rows that `rank` has an expert of. */
-static int32_t rows_for(const struct expert_exchange *exchange, int32_t rank) {
-    int32_t rows = 0, next = 0, top_k = exchange->limits.top_k;
-    for (int32_t i = exchange->home_first[rank]; i < exchange->home_first[rank + 1]; i++) {
-        int32_t pair = exchange->home_pair[i];
-        if (pair < next)
-            continue;
-        rows++;
-        next = (pair / top_k + 1) * top_k;
-    }
-    return rows;
-}
-
-static bool goes_whole(const struct expert_exchange *exchange, int32_t peer, int32_t rows) {
+static bool goes_whole(const struct expert_exchange *exchange, int32_t peer, int32_t needed,
+                       int32_t rows) {
     const struct transport *transport = exchange->ranks->transport;
     return transport->node_of[peer] == transport->node_of[transport->rank] &&
-           8 * (int64_t)rows_for(exchange, peer) >= WHOLE_EIGHTHS * (int64_t)rows;
+           8 * (int64_t)needed >= WHOLE_EIGHTHS * (int64_t)rows;
 }
 
 /* The rows and pairs of home that `peer` needs. */
-static void write_message(struct expert_exchange *exchange, int32_t peer, bool copy_each) {
+static void write_message(struct expert_exchange *exchange, int32_t peer, int32_t rows,
+                          bool copy_each) {
     size_t row_bytes = expert_flow_row_bytes(exchange);
     int32_t top_k = exchange->limits.top_k, next = 0;
+    const int32_t *first = exchange->home_first + peer;
     struct expert_writer *writer = &exchange->writers[peer];
-    expert_flow_start_message(exchange, peer);
+    const struct expert_load load = {.sections = 1,
+                                     .rows = copy_each ? first[1] - first[0] : rows,
+                                     .pairs = first[1] - first[0]};
+    expert_flow_start_message(exchange, peer, &load);
     expert_message_open(writer, exchange->ranks->transport->rank);
-    for (int32_t i = exchange->home_first[peer]; i < exchange->home_first[peer + 1]; i++) {
+    for (int32_t i = first[0]; i < first[1]; i++) {
         int32_t pair = exchange->home_pair[i];
         if (copy_each || pair >= next) {
             int32_t row = pair / top_k;
@@ -54,8 +47,9 @@ static int32_t write_messages(struct expert_exchange *exchange, int32_t rows, bo
         if (peer == transport->rank || exchange->rows_of[transport->rank] == 0)
             continue;
         struct transport_send *send = &exchange->sends[count++];
+        int32_t needed = expert_flow_rows_for(exchange, peer);
         *send = (struct transport_send){.peer = peer};
-        if (!copy_each && goes_whole(exchange, peer, rows)) {
+        if (!copy_each && goes_whole(exchange, peer, needed, rows)) {
             if (whole_bytes == 0)
                 whole_bytes = expert_flow_whole_home(exchange, rows);
             send->data = exchange->home;
@@ -63,7 +57,7 @@ static int32_t write_messages(struct expert_exchange *exchange, int32_t rows, bo
             expert_flow_count_copies(exchange, rows);
             continue;
         }
-        write_message(exchange, peer, copy_each);
+        write_message(exchange, peer, needed, copy_each);
         send->data = exchange->writers[peer].message;
         send->bytes = exchange->writers[peer].used;
         expert_flow_count_copies(exchange, exchange->writers[peer].row_count);
@@ -80,11 +74,9 @@ static enum status dispatch(struct expert_exchange *exchange, const struct trans
         int64_t theirs = exchange->rows_of[peer], pairs = theirs * exchange->limits.top_k;
         if (peer == transport->rank || theirs == 0)
             continue;
-        receives[receive_count++] = (struct transport_receive){
-            .peer = peer,
-            .buffer = exchange->incoming[peer],
-            .capacity = expert_message_capacity(1, copy_each ? pairs : theirs, pairs,
-                                                expert_flow_row_bytes(exchange))};
+        const struct expert_load load = {
+            .sections = 1, .rows = copy_each ? pairs : theirs, .pairs = pairs};
+        receives[receive_count++] = expert_flow_expect_message(exchange, peer, &load);
     }
     RETURN_IF_ERROR(
         transport_exchange(transport, scope, exchange->sends, send_count, receives, receive_count));

@@ -5,6 +5,8 @@
  * node. */
 #include "moe/expert_flow.h"
 
+#include <string.h>
+
 #include "moe/placement.h"
 
 /* The rank of `node` that takes what `home` (on another node) sends there. */
@@ -16,24 +18,6 @@ static int32_t leader_of(const struct expert_exchange *exchange, int32_t home, i
 
 static int32_t node_of(const struct expert_exchange *exchange, int32_t rank) {
     return exchange->ranks->transport->node_of[rank];
-}
-
-/* Where a pair of `rank` goes first. */
-static int32_t next_hop(const struct expert_exchange *exchange, int32_t rank) {
-    int32_t self = exchange->ranks->transport->rank, node = node_of(exchange, rank);
-    return node == node_of(exchange, self) ? rank : leader_of(exchange, self, node);
-}
-
-/* Whether `rank` has rows of its own, or of homes on other nodes, for the ranks of its node. */
-static bool has_rows_for_node(const struct expert_exchange *exchange, int32_t rank) {
-    int32_t node = node_of(exchange, rank);
-    if (exchange->rows_of[rank] > 0)
-        return true;
-    for (int32_t home = 0; home < exchange->ranks->transport->size; home++)
-        if (exchange->rows_of[home] > 0 && node_of(exchange, home) != node &&
-            leader_of(exchange, home, node) == rank)
-            return true;
-    return false;
 }
 
 static void open_sections(struct expert_exchange *exchange, int32_t source) {
@@ -54,31 +38,56 @@ static void close_sections(struct expert_exchange *exchange) {
     }
 }
 
-/* Home rows: to the leaders of other nodes, and to the ranks of this one. */
-static void write_own(struct expert_exchange *exchange, int32_t rows) {
-    size_t row_bytes = expert_flow_row_bytes(exchange);
-    int32_t size = exchange->ranks->transport->size, self = exchange->ranks->transport->rank;
-    int32_t top_k = exchange->limits.top_k;
-    for (int32_t peer = 0; peer < size; peer++) {
-        expert_flow_start_message(exchange, peer);
-        if (node_of(exchange, peer) != node_of(exchange, self))
-            expert_message_open(&exchange->writers[peer], self);
+static int64_t lesser(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* Pairs of home that are computed on a node. */
+static int64_t pairs_for_node(const struct expert_exchange *exchange, int32_t node) {
+    const struct expert_nodes *nodes = &exchange->nodes;
+    int64_t pairs = 0;
+    for (int32_t i = nodes->first[node]; i < nodes->first[node + 1]; i++) {
+        const int32_t *first = exchange->home_first + nodes->members[i];
+        pairs += first[1] - first[0];
     }
-    if (exchange->rows_of[self] == 0)
-        return;
-    open_sections(exchange, self);
+    return pairs;
+}
+
+/* Adds home rows and their pairs, to leaders of other nodes or to the other ranks of this one. */
+static void add_own(struct expert_exchange *exchange, int32_t rows, bool far) {
+    size_t row_bytes = expert_flow_row_bytes(exchange);
+    int32_t self = exchange->ranks->transport->rank, own = node_of(exchange, self);
+    int32_t top_k = exchange->limits.top_k;
     for (int32_t row = 0; row < rows; row++)
         for (int32_t pair = row * top_k; pair < (row + 1) * top_k; pair++) {
-            int32_t hop = next_hop(exchange, exchange->home_rank[pair]);
-            struct expert_writer *writer = &exchange->writers[hop];
-            if (hop == self)
+            int32_t rank = exchange->home_rank[pair], node = node_of(exchange, rank);
+            if (rank == self || (node != own) != far)
                 continue;
+            int32_t hop = far ? leader_of(exchange, self, node) : rank;
+            struct expert_writer *writer = &exchange->writers[hop];
             if (writer->last != row)
                 expert_message_add_row(writer, exchange->home + (size_t)row * row_bytes, row_bytes);
             writer->last = row;
             expert_message_add_pair(writer, exchange->home_slot[pair]);
         }
-    close_sections(exchange);
+}
+
+/* Home rows to the leaders of other nodes. */
+static void write_far(struct expert_exchange *exchange, int32_t rows) {
+    int32_t self = exchange->ranks->transport->rank;
+    if (exchange->rows_of[self] == 0)
+        return;
+    for (int32_t node = 0; node < exchange->nodes.count; node++) {
+        if (node == node_of(exchange, self))
+            continue;
+        int32_t leader = leader_of(exchange, self, node);
+        int64_t pairs = pairs_for_node(exchange, node);
+        const struct expert_load load = {
+            .sections = 1, .rows = lesser(pairs, rows), .pairs = pairs};
+        expert_flow_start_message(exchange, leader, &load);
+        expert_message_open(&exchange->writers[leader], self);
+    }
+    add_own(exchange, rows, true);
 }
 
 /* Across the network: to one rank of each other node, from the homes that this rank leads. */
@@ -99,29 +108,29 @@ static enum status cross(struct expert_exchange *exchange, const struct transpor
         sends[send_count++] =
             (struct transport_send){.peer = leader, .data = writer->message, .bytes = writer->used};
     }
-    for (int32_t home = 0; home < transport->size; home++)
-        if (exchange->rows_of[home] > 0 && node_of(exchange, home) != own &&
+    for (int32_t home = 0; home < transport->size; home++) {
+        const struct expert_load load = {.sections = 1,
+                                         .rows = exchange->rows_of[home],
+                                         .pairs = exchange->rows_of[home] *
+                                                  (int64_t)exchange->limits.top_k};
+        if (load.rows > 0 && node_of(exchange, home) != own &&
             leader_of(exchange, home, own) == self)
-            receives[(*receive_count)++] =
-                (struct transport_receive){.peer = home,
-                                           .buffer = exchange->incoming[home],
-                                           .capacity = exchange->message_bytes};
+            receives[(*receive_count)++] = expert_flow_expect_message(exchange, home, &load);
+    }
     return transport_exchange(transport, scope, sends, send_count, receives, *receive_count);
 }
 
-/* Cuts the section of a home on another node down to each rank of this one. */
-static enum status forward(struct expert_exchange *exchange, const struct transport_scope *scope,
-                           const struct transport_receive *receive) {
+/* Reads the section of a home on another node, and counts its pairs for each rank of this one. */
+static enum status read_far(struct expert_exchange *exchange, const struct transport_scope *scope,
+                            const struct transport_receive *receive) {
     struct transport *transport = exchange->ranks->transport;
-    size_t row_bytes = expert_flow_row_bytes(exchange);
     struct expert_section section;
     int64_t end = receive->bytes;
-    int32_t own = node_of(exchange, transport->rank), seen = 0;
-    if (expert_message_last(receive->buffer, &end, row_bytes, exchange->pairs_max,
-                            exchange->pairs_max, &section) != 0 ||
+    int32_t seen = 0;
+    if (expert_message_last(receive->buffer, &end, expert_flow_row_bytes(exchange),
+                            exchange->pairs_max, exchange->pairs_max, &section) != 0 ||
         end != 0 || section.source != receive->peer || !expert_flow_fits(exchange, &section))
         return transport_garbled(transport, scope, receive->peer, receive->bytes);
-    open_sections(exchange, section.source);
     for (int32_t i = 0; i < section.pairs; i++) {
         struct expert_pair pair = expert_message_pair(&section, i);
         if (pair.row < seen || pair.row >= section.rows || pair.slot < 0 ||
@@ -130,17 +139,76 @@ static enum status forward(struct expert_exchange *exchange, const struct transp
         seen = pair.row; /* in order, or a row would be copied more than once */
         int32_t rank =
             placement_rank_of(exchange->ranks->placement, exchange->moe_layer, pair.slot);
-        if (node_of(exchange, rank) != own)
+        if (node_of(exchange, rank) != node_of(exchange, transport->rank))
             return transport_garbled(transport, scope, receive->peer, receive->bytes);
+        exchange->led_pairs[rank]++;
+    }
+    exchange->sections[section.source] = section;
+    return STATUS_OK;
+}
+
+/* Starts a message to each rank of this node, with room for what is known to go there. */
+static void start_near(struct expert_exchange *exchange, int32_t rows,
+                       const struct transport_receive *receives, int32_t receive_count) {
+    const struct expert_nodes *nodes = &exchange->nodes;
+    int32_t node = node_of(exchange, exchange->ranks->transport->rank);
+    int64_t all_rows = rows;
+    for (int32_t i = 0; i < receive_count; i++)
+        all_rows += exchange->sections[receives[i].peer].rows;
+    for (int32_t i = nodes->first[node]; i < nodes->first[node + 1]; i++) {
+        const int32_t *first = exchange->home_first + nodes->members[i];
+        int64_t pairs = first[1] - first[0] + exchange->led_pairs[nodes->members[i]];
+        const struct expert_load load = {
+            .sections = 1 + receive_count, .rows = lesser(pairs, all_rows), .pairs = pairs};
+        expert_flow_start_message(exchange, nodes->members[i], &load);
+    }
+}
+
+/* Cuts the section of a home on another node down to each rank of this one. */
+static void forward(struct expert_exchange *exchange, const struct expert_section *section) {
+    size_t row_bytes = expert_flow_row_bytes(exchange);
+    open_sections(exchange, section->source);
+    for (int32_t i = 0; i < section->pairs; i++) {
+        struct expert_pair pair = expert_message_pair(section, i);
+        int32_t rank =
+            placement_rank_of(exchange->ranks->placement, exchange->moe_layer, pair.slot);
         struct expert_writer *writer = &exchange->writers[rank];
         if (writer->last != pair.row)
-            expert_message_add_row(writer, section.row_bytes + (size_t)pair.row * row_bytes,
+            expert_message_add_row(writer, section->row_bytes + (size_t)pair.row * row_bytes,
                                    row_bytes);
         writer->last = pair.row;
         expert_message_add_pair(writer, pair.slot);
     }
     close_sections(exchange);
-    return STATUS_OK;
+}
+
+/* Home rows, and those of homes on other nodes, to the ranks of this one. */
+static void write_near(struct expert_exchange *exchange, int32_t rows,
+                       const struct transport_receive *receives, int32_t receive_count) {
+    int32_t self = exchange->ranks->transport->rank;
+    start_near(exchange, rows, receives, receive_count);
+    if (exchange->rows_of[self] > 0) {
+        open_sections(exchange, self);
+        add_own(exchange, rows, false);
+        close_sections(exchange);
+    }
+    for (int32_t i = 0; i < receive_count; i++)
+        forward(exchange, &exchange->sections[receives[i].peer]);
+}
+
+/* What a rank of this node has for the others of it, at most: its own rows and those it leads. */
+static struct expert_load load_from(const struct expert_exchange *exchange, int32_t rank) {
+    int32_t node = node_of(exchange, rank);
+    struct expert_load load = {0};
+    for (int32_t home = 0; home < exchange->ranks->transport->size; home++) {
+        bool is_led = node_of(exchange, home) != node && leader_of(exchange, home, node) == rank;
+        if (exchange->rows_of[home] == 0 || (home != rank && !is_led))
+            continue;
+        load.sections++;
+        load.rows += exchange->rows_of[home];
+    }
+    load.pairs = load.rows * exchange->limits.top_k;
+    return load;
 }
 
 /* Inside the node: to and from each rank of it. */
@@ -151,7 +219,8 @@ static enum status spread(struct expert_exchange *exchange, const struct transpo
     struct transport_receive *receives = exchange->receives;
     int32_t self = transport->rank, node = node_of(exchange, self);
     int32_t send_count = 0, receive_count = 0;
-    bool sending = has_rows_for_node(exchange, self);
+    bool sending = load_from(exchange, self).sections > 0;
+    exchange->incoming.used = 0; /* what came across the network is forwarded */
     for (int32_t i = nodes->first[node]; i < nodes->first[node + 1]; i++) {
         int32_t peer = nodes->members[i];
         if (peer == self)
@@ -160,11 +229,9 @@ static enum status spread(struct expert_exchange *exchange, const struct transpo
             sends[send_count++] = (struct transport_send){.peer = peer,
                                                           .data = exchange->writers[peer].message,
                                                           .bytes = exchange->writers[peer].used};
-        if (has_rows_for_node(exchange, peer))
-            receives[receive_count++] =
-                (struct transport_receive){.peer = peer,
-                                           .buffer = exchange->incoming[peer],
-                                           .capacity = exchange->message_bytes};
+        const struct expert_load load = load_from(exchange, peer);
+        if (load.sections > 0)
+            receives[receive_count++] = expert_flow_expect_message(exchange, peer, &load);
     }
     RETURN_IF_ERROR(
         transport_exchange(transport, scope, sends, send_count, receives, receive_count));
@@ -178,10 +245,13 @@ static enum status spread(struct expert_exchange *exchange, const struct transpo
 static enum status dispatch(struct expert_exchange *exchange, const struct transport_scope *scope,
                             int32_t rows) {
     int32_t receive_count;
-    write_own(exchange, rows);
+    memset(exchange->led_pairs, 0,
+           sizeof *exchange->led_pairs * (size_t)exchange->ranks->transport->size);
+    write_far(exchange, rows);
     RETURN_IF_ERROR(cross(exchange, scope, &receive_count));
     for (int32_t i = 0; i < receive_count; i++)
-        RETURN_IF_ERROR(forward(exchange, scope, &exchange->receives[i]));
+        RETURN_IF_ERROR(read_far(exchange, scope, &exchange->receives[i]));
+    write_near(exchange, rows, exchange->receives, receive_count);
     return spread(exchange, scope);
 }
 
