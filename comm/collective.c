@@ -1,5 +1,5 @@
-/* Collectives over transport_exchange. Sums are made at the owner, in rank order: what a row's sum
- * is must not depend on who owns it, which is just what shuffling changes. */
+/* Collectives over transport_exchange. Sums are made at the owner, in a tree in rank order: what a
+ * row's sum is must not depend on who owns it, which is just what shuffling changes. */
 #include "comm/collective.h"
 
 #include <string.h>
@@ -140,36 +140,42 @@ static enum status swap_rows(const struct collective_group *group,
     return STATUS_OK;
 }
 
+static void add_rows(float *to, const float *from, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        to[i] += from[i];
+}
+
 enum status collective_reduce_scatter(const struct collective_group *group,
                                       const struct transport_scope *scope,
                                       const struct collective_rows *rows, const float *partial,
                                       float *out) {
     struct transport_send sends[TRANSPORT_RANKS_MAX];
     struct transport_receive receives[TRANSPORT_RANKS_MAX];
-    const float *incoming[TRANSPORT_RANKS_MAX];
-    float *next = rows->scratch;
+    float *shares[TRANSPORT_RANKS_MAX], *next = rows->scratch;
     if (rows->order != NULL)
         next += (int64_t)rows->rows * rows->columns;
     int64_t own = slice_elements(rows, group->self);
+    size_t own_bytes = (size_t)own * sizeof(float);
     ASSERT(group->count >= 1);
     for (int32_t member = 0; member < group->count; member++) {
         const float *share = share_of(rows, member, partial);
-        incoming[member] = member == group->self ? share : next;
-        if (member == group->self)
+        shares[member] = member == group->self ? out : next;
+        if (member == group->self) {
+            memcpy(out, share, own_bytes);
             continue;
+        }
         sends[member] = (struct transport_send){
             .data = share, .bytes = slice_elements(rows, member) * (int64_t)sizeof(float)};
         receives[member] =
-            (struct transport_receive){.buffer = next, .capacity = own * (int64_t)sizeof(float)};
+            (struct transport_receive){.buffer = next, .capacity = (int64_t)own_bytes};
         next += own;
     }
     RETURN_IF_ERROR(swap_rows(group, scope, sends, receives));
-    memcpy(out, incoming[0], (size_t)own * sizeof(float));
-    for (int32_t member = 1; member < group->count; member++) {
-        const float *from = incoming[member];
-        for (int64_t i = 0; i < own; i++)
-            out[i] += from[i]; // NOLINT(clang-analyzer-core.NullDereference): all are set above
-    }
+    for (int32_t step = 1; step < group->count; step *= 2)
+        for (int32_t member = 0; member + step < group->count; member += 2 * step)
+            add_rows(shares[member], shares[member + step], own);
+    if (group->self != 0)
+        memcpy(out, shares[0], own_bytes);
     return STATUS_OK;
 }
 

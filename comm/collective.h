@@ -40,7 +40,8 @@ enum status collective_agree(const struct collective_group *group,
 /* Rows of `columns` f32. partial: [rows][columns], this member's partial sums of all rows. Row r
  * belongs to the member whose slice holds it: slices[i] .. slices[i+1]-1 in the order given by
  * `order` (order[p] = row at place p; NULL: identity). out: the own slice, in order, = sum over
- * members in rank order, f32. Never a ring. Nothing is sent of or to an empty slice. scratch: see
+ * members, f32, in a tree in rank order: neighbours 0 + 1, 2 + 3 ..., then 0 + 2 ..., and so on,
+ * where both exist. Never a ring. Nothing is sent of or to an empty slice. scratch: see
  * collective_scratch_bytes. Collective. */
 struct collective_rows {
     int32_t rows, columns;

@@ -3,7 +3,8 @@
  * in cuts of K: the rows of the block pass over a cut in tiles while it stays in the second cache,
  * and meanwhile the next cut is fetched from memory.
  * Each output is one accumulator that runs over all of K in ascending order, whatever the cut, so
- * the bits of a row depend on nothing else. */
+ * the bits of a row depend on nothing else; or, where an op asks for parts of K, one for each part,
+ * and then K is not cut. */
 #include "kernels/cpu_gemm.h"
 
 #include <string.h>
@@ -30,6 +31,9 @@
 /* One step of K (an f32, or a pair of bf16) is 4 bytes of x, and of each row of a panel. */
 #define STEP_BYTES 4
 
+#define LEVELS_MAX 4 /* of a tree of GEMM_PARTS_MAX parts, and the part in progress */
+_Static_assert(1 << (LEVELS_MAX - 1) == GEMM_PARTS_MAX, "one more than its logarithm");
+
 struct product {
     const struct kernels *kernels;
     const struct gemm_micro *micro;
@@ -40,6 +44,7 @@ struct product {
     const void *const *x_at; /* as in expert_gate_up_args */
     const int32_t *offsets;  /* as in expert_rows */
     int64_t steps;           /* of K */
+    int32_t parts;           /* as in gemm_args */
     int32_t experts, panels;
     int32_t block_rows, run; /* an item: at most this many rows and panels */
     /* Rows `row` .. of the output, columns of `panel`, from `sums` ([rows][micro->panel]). */
@@ -110,6 +115,28 @@ static void point_at_inputs(const struct product *product, const struct cut *cut
     }
 }
 
+/* The sums of one tile, [rows][panel], by parts of K: a stack of sums of 1, 2, 4 ... parts. */
+static void multiply_parts(const struct product *product, const struct gemm_tile *whole,
+                           float sums[][GEMM_MICRO_ROWS_MAX * GEMM_MICRO_PANEL_MAX]) {
+    struct gemm_tile tile = *whole;
+    int32_t depth = 0, width = product->micro->panel;
+    tile.steps = whole->steps / product->parts;
+    tile.sums_stride = width;
+    for (int32_t part = 0; part < product->parts; part++) {
+        tile.sums = sums[depth++];
+        product->tile(&tile);
+        for (int32_t done = part; done % 2 == 1; done /= 2) {
+            depth--;
+            for (int32_t i = 0; i < tile.rows * width; i++)
+                sums[depth - 1][i] += sums[depth][i];
+        }
+        tile.w = (const char *)tile.w + tile.steps * width * STEP_BYTES;
+        tile.ahead += tile.steps * tile.ahead_stride;
+        for (int32_t i = 0; i < tile.rows; i++)
+            tile.x[i] = (const char *)tile.x[i] + tile.steps * STEP_BYTES;
+    }
+}
+
 /* One tile from row `row` on. When K is one cut, its sums are born in registers and go straight to
  * the output, or to the head of the scratch, where the last step finds them in the first cache. */
 static void multiply_tile(const struct product *product, const struct cut *cut, int64_t row,
@@ -118,6 +145,12 @@ static void multiply_tile(const struct product *product, const struct cut *cut, 
     bool straight =
         cut->whole && product->direct != NULL && (cut->panel + 1) * width <= product->weight->rows;
     point_at_inputs(product, cut, row, tile);
+    if (product->parts > 1) {
+        float parts[LEVELS_MAX][GEMM_MICRO_ROWS_MAX * GEMM_MICRO_PANEL_MAX];
+        multiply_parts(product, tile, parts);
+        product->finish(product, cut->panel, row, tile->rows, parts[0]);
+        return;
+    }
     if (straight) {
         tile->sums = product->direct + row * product->direct_stride + cut->panel * width;
         tile->sums_stride = product->direct_stride;
@@ -161,7 +194,8 @@ static void multiply(const struct product *product, const struct item *item, con
 
 static void compute_panel(const struct product *product, const struct item *item, int32_t panel,
                           float *sums) {
-    int64_t step_bytes = product->micro->panel * STEP_BYTES, most = CUT_BYTES / step_bytes;
+    int64_t step_bytes = product->micro->panel * STEP_BYTES;
+    int64_t most = product->parts > 1 ? product->steps : CUT_BYTES / step_bytes;
     const char *w = (const char *)product->weight->data +
                     (size_t)item->expert * product->weight->group_bytes +
                     panel * product->steps * step_bytes;
@@ -322,9 +356,13 @@ static void finish_down(const struct product *product, int32_t panel, int64_t ro
 }
 
 void cpu_gemm_gemm(const struct kernels *kernels, const struct gemm_args *args) {
+    int32_t parts = args->parts < 1 ? 1 : args->parts;
     ASSERT(args->weight->form == WEIGHT_PLAIN);
+    ASSERT((parts & (parts - 1)) == 0 && parts <= GEMM_PARTS_MAX &&
+           (parts == 1 || args->weight->columns % (2 * parts) == 0));
     const int32_t offsets[2] = {0, args->rows};
     struct product product;
+    product.parts = parts;
     product.kernels = kernels;
     product.weight = args->weight;
     product.x = args->x;
@@ -342,6 +380,7 @@ void cpu_gemm_expert_gate_up(const struct kernels *kernels,
                              const struct expert_gate_up_args *args) {
     ASSERT(args->weight->form == WEIGHT_GATED);
     struct product product;
+    product.parts = 1;
     product.kernels = kernels;
     product.weight = args->weight;
     product.x = args->x;
@@ -359,6 +398,7 @@ void cpu_gemm_expert_down(const struct kernels *kernels, const struct expert_dow
     ASSERT(args->weight->form == WEIGHT_PLAIN);
     ASSERT(args->y_dtype == DTYPE_F32 || args->y_dtype == DTYPE_BF16);
     struct product product;
+    product.parts = 1;
     product.kernels = kernels;
     product.weight = args->weight;
     product.x = args->h;

@@ -109,9 +109,15 @@ struct clamp_args {
     float limit;
 };
 
+#define GEMM_PARTS_MAX 8
+
 /* y = x W^T + bias. W: form WEIGHT_PLAIN, groups 1. x has W's dtype. */
 struct gemm_args {
     int32_t rows;  /* M */
+    int32_t parts; /* 0 or 1: each sum runs over all of K. Else a power of two: K is cut into so
+                    * many parts of even length that are summed by themselves, and their sums are
+                    * added in a balanced tree, each an f32. So ranks that have some of the parts
+                    * come to the same sums together as one that has all */
     const void *x; /* act rows [M][W->columns], dtype W->dtype */
     const struct weight *weight;
     const float *bias; /* [W->rows] or NULL */

@@ -136,7 +136,8 @@ static enum status reference_peak(const struct kernels *kernels, enum dtype dtyp
     weight.data = data;
     char *x = (char *)data + weight_bytes(&weight);
     float *y = (float *)(void *)(x + REFERENCE_SIZE * row_bytes);
-    struct gemm_args args = {REFERENCE_SIZE, x, &weight, NULL, y, REFERENCE_SIZE};
+    struct gemm_args args = {
+        .rows = REFERENCE_SIZE, .x = x, .weight = &weight, .y = y, .y_stride = REFERENCE_SIZE};
     int64_t before_ns = clock_now_ns();
     kernels->ops->gemm(kernels, &args);
     int64_t taken_ns = clock_now_ns() - before_ns;

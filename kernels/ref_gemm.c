@@ -19,16 +19,32 @@ static void store(void *array, enum dtype dtype, int64_t index, double value) {
         ((float *)array)[index] = (float)value;
 }
 
-/* Input row `row` of act rows . output row `output` of W. */
-static double dot(const struct weight *weight, int32_t group, enum weight_part part, const void *x,
-                  int64_t row, int32_t output) {
+/* Elements first .. end-1 of input row `row` of act rows . those of output row `output` of W. */
+static double dot_of(const struct weight *weight, int32_t group, enum weight_part part,
+                     const void *x, int64_t row, int32_t output, int32_t first, int32_t end) {
     const char *data = (const char *)weight->data + (size_t)group * weight->group_bytes;
     int64_t base = row * activation_stride(weight->columns);
     double sum = 0.0;
-    for (int32_t k = 0; k < weight->columns; k++)
+    for (int32_t k = first; k < end; k++)
         sum += element(x, weight->dtype, base + k) *
                element(data, weight->dtype, weight_element(weight, part, output, k));
     return sum;
+}
+
+static double dot(const struct weight *weight, int32_t group, enum weight_part part, const void *x,
+                  int64_t row, int32_t output) {
+    return dot_of(weight, group, part, x, row, output, 0, weight->columns);
+}
+
+/* The sum of `parts` parts of K from part `first` on, as gemm_args has it. */
+static double dot_of_parts(const struct gemm_args *args, int32_t row, int32_t output, int32_t first,
+                           int32_t parts) {
+    int32_t length = args->weight->columns / args->parts;
+    if (parts == 1)
+        return (double)(float)dot_of(args->weight, 0, WEIGHT_PART_ONLY, args->x, row, output,
+                                     first * length, (first + 1) * length);
+    float left = (float)dot_of_parts(args, row, output, first, parts / 2);
+    return (double)(left + (float)dot_of_parts(args, row, output, first + parts / 2, parts / 2));
 }
 
 static int32_t expert_of(const struct expert_rows *rows, int32_t row) {
@@ -44,7 +60,9 @@ static void gemm_row(void *context, int32_t row, int32_t thread) {
     for (int32_t n = 0; n < args->weight->rows; n++) {
         double bias = args->bias != NULL ? (double)args->bias[n] : 0.0;
         args->y[row * args->y_stride + n] =
-            (float)(dot(args->weight, 0, WEIGHT_PART_ONLY, args->x, row, n) + bias);
+            (float)((args->parts > 1 ? dot_of_parts(args, row, n, 0, args->parts)
+                                     : dot(args->weight, 0, WEIGHT_PART_ONLY, args->x, row, n)) +
+                    bias);
     }
 }
 

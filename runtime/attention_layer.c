@@ -15,16 +15,31 @@ static struct heads heads_of(const struct model *model) {
     return (struct heads){.q_columns = q, .kv_columns = kv, .stride = q + 2 * (int64_t)kv};
 }
 
-/* One norm over all heads, of which other ranks have some: squares are summed over the group. */
+/* Sums of squares of each row, [rows], by parts of its heads; sums has room for all parts. */
+static void sum_squares(const struct model *model, const struct head_norm_args *norm, int32_t parts,
+                        float *sums) {
+    struct square_sum_args square = {
+        .rows = norm->rows, .dim = norm->dim / parts, .stride = norm->stride};
+    for (int32_t part = 0; part < parts; part++) {
+        square.x = norm->x + part * square.dim;
+        square.sums = sums + (int64_t)part * norm->rows;
+        model->kernels->ops->square_sum(model->kernels, &square);
+    }
+    for (int32_t step = 1; step < parts; step *= 2)
+        for (int32_t part = 0; part < parts; part += 2 * step)
+            for (int32_t i = 0; i < norm->rows; i++)
+                sums[part * norm->rows + i] += sums[(part + step) * norm->rows + i];
+}
+
+/* One norm over all heads, of which other ranks may have some: squares are summed over the group.
+ */
 static enum status norm_full_width(struct model *model, struct head_norm_args *q,
                                    struct head_norm_args *k, int32_t layer) {
     const struct attention_spec *spec = &model->spec->attention;
-    float *sums = model->workspace.slice.norm_shares;
-    struct square_sum_args square = {
-        .rows = q->rows, .dim = q->dim, .x = q->x, .stride = q->stride, .sums = sums};
-    model->kernels->ops->square_sum(model->kernels, &square);
-    square.dim = k->dim, square.x = k->x, square.sums = sums + q->rows;
-    model->kernels->ops->square_sum(model->kernels, &square);
+    const struct tensor_shard *shard = &model->weights.shard;
+    float *sums = model->workspace.slice.norm_sums;
+    sum_squares(model, q, shard->parts, sums);
+    sum_squares(model, k, shard->kv_parts, sums + q->rows); /* over the other parts of q's */
     RETURN_IF_ERROR(row_slice_share_norm(model, layer, q->rows));
     q->square_sums = sums;
     q->width = spec->heads * spec->head_dim;
@@ -52,7 +67,7 @@ static enum status norm_queries_and_keys(struct model *model, int32_t layer, int
     k.dim = per_head ? head_dim : h.kv_columns;
     k.x = model->workspace.qkv + h.q_columns;
     k.weight = weights->k_norm;
-    if (!per_head && shard->count > 1)
+    if (!per_head)
         RETURN_IF_ERROR(norm_full_width(model, &q, &k, layer));
     model->kernels->ops->head_norm(model->kernels, &q);
     model->kernels->ops->head_norm(model->kernels, &k);
@@ -129,10 +144,11 @@ enum status attention_layer_forward(struct model *model, const struct batch *bat
     rotate(model, batch);
     store_and_attend(model, batch, layer);
     struct gemm_args out = {.rows = batch->rows,
+                            .parts = model->weights.shard.parts,
                             .x = w->attended,
                             .weight = &weights->o,
-                            /* once in the group's sum */
-                            .bias = model->weights.shard.index == 0 ? weights->o_bias : NULL,
+                            /* else behind the group's sum */
+                            .bias = model->weights.shard.count == 1 ? weights->o_bias : NULL,
                             .y = w->block_out,
                             .y_stride = model->spec->hidden};
     model->kernels->ops->gemm(model->kernels, &out);

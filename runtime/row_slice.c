@@ -27,6 +27,8 @@ int32_t row_slice_size(int32_t rows, int32_t index, int32_t members) {
 void row_slice_take(struct arena *arena, const struct model *model, int32_t rows,
                     struct row_slice *slice) {
     *slice = (struct row_slice){0};
+    slice->norm_sums =
+        arena_take(arena, (TENSOR_PARTS_MAX + 1) * (size_t)rows * sizeof *slice->norm_sums);
     if (is_alone(model))
         return;
     int32_t members = model->ranks.tensor.count, hidden = model->spec->hidden;
@@ -45,8 +47,7 @@ void row_slice_take(struct arena *arena, const struct model *model, int32_t rows
             arena_take(arena, (size_t)collective_scratch_bytes(members, largest, 0, widest))};
     if (experts > 0)
         slice->routing = arena_take(arena, (size_t)rows * (size_t)experts * sizeof(float));
-    slice->norm_shares =
-        arena_take(arena, ((size_t)members + 1) * 2 * (size_t)rows * sizeof(float));
+    slice->norm_shares = arena_take(arena, (size_t)members * 2 * (size_t)rows * sizeof(float));
 }
 
 void row_slice_plan(struct model *model, int32_t rows) {
@@ -77,6 +78,13 @@ static void copy_residual(const struct model *model, struct row_slice *slice) {
     }
 }
 
+/* NULL: none. */
+static void add_bias(const float *bias, struct row_slice *slice, int32_t columns) {
+    for (int32_t row = 0; bias != NULL && row < slice->rows; row++)
+        for (int32_t i = 0; i < columns; i++)
+            slice->block_out[(int64_t)row * columns + i] += bias[i];
+}
+
 enum status row_slice_reduce(struct model *model, int32_t layer) {
     struct row_slice *slice = &model->workspace.slice;
     if (is_alone(model) || slice->all.rows == 0)
@@ -87,10 +95,11 @@ enum status row_slice_reduce(struct model *model, int32_t layer) {
     struct transport_scope scope = scope_of(model, layer, kind);
     copy_residual(model, slice);
     RETURN_IF_ERROR(collective_reduce_scatter(group, &scope, &slice->all, sums, slice->block_out));
-    if (!model->ranks.all_reduce)
-        return STATUS_OK;
-    /* Everybody gets every sum, and drops those that are not its own. */
-    return collective_all_gather(group, &scope, &slice->all, slice->block_out, sums);
+    if (model->ranks
+            .all_reduce) /* everybody gets every sum, and drops those that are not its own */
+        RETURN_IF_ERROR(collective_all_gather(group, &scope, &slice->all, slice->block_out, sums));
+    add_bias(model->weights.layers[layer].o_bias, slice, model->spec->hidden);
+    return STATUS_OK;
 }
 
 enum status row_slice_gather(struct model *model, int32_t layer) {
@@ -115,21 +124,26 @@ enum status row_slice_share_routing(struct model *model, int32_t layer, int32_t 
     return collective_all_gather(&model->ranks.tensor, &scope, &rows, own, slice->routing);
 }
 
+/* shares[0] becomes the sum of `count` shares, `stride` floats apart, of `rows` floats. */
+static void add_shares(float *shares, int64_t stride, int32_t count, int32_t rows) {
+    for (int32_t step = 1; step < count; step *= 2)
+        for (int32_t at = 0; at + step < count; at += 2 * step)
+            for (int32_t i = 0; i < rows; i++)
+                shares[at * stride + i] += shares[(at + step) * stride + i];
+}
+
 enum status row_slice_share_norm(struct model *model, int32_t layer, int32_t rows) {
     const struct collective_group *group = &model->ranks.tensor;
-    float *sums = model->workspace.slice.norm_shares, *shares = sums + 2 * (int64_t)rows;
+    float *sums = model->workspace.slice.norm_sums, *shares = model->workspace.slice.norm_shares;
     struct transport_scope scope = scope_of(model, layer, TRAFFIC_NORM);
-    if (rows == 0)
+    if (is_alone(model) || rows == 0)
         return STATUS_OK;
     RETURN_IF_ERROR(collective_share(group, &scope, sums, 2 * rows * (int64_t)sizeof(float),
                                      (char *)(void *)shares));
-    memset(sums, 0, 2 * (size_t)rows * sizeof(float));
-    for (int32_t member = 0; member < group->count; member++) {
-        const float *share = shares + member * 2 * (int64_t)rows;
-        /* Neighbours that hold the same keys must not count them twice. */
-        bool own_keys = member % model->weights.shard.kv_copies == 0;
-        for (int32_t i = 0; i < (own_keys ? 2 * rows : rows); i++)
-            sums[i] += share[i];
-    }
+    /* Neighbours that hold the same keys must not count them twice. */
+    int32_t copies = model->weights.shard.kv_copies;
+    add_shares(shares, 2 * (int64_t)rows, group->count, rows);
+    add_shares(shares + rows, copies * 2 * (int64_t)rows, group->count / copies, rows);
+    memcpy(sums, shares, 2 * (size_t)rows * sizeof(float));
     return STATUS_OK;
 }

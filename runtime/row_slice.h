@@ -19,12 +19,13 @@ struct row_slice {
     float *x;                   /* [rows][hidden] their residual */
     float *block_out;           /* [rows][hidden] their sums, then what MLP or MoE adds */
     float *own_x, *own_out;     /* buffers of several ranks; x and block_out point here then */
-    float *norm_shares;         /* [group + 1][2][rows]: of a full-width norm, and their sums */
+    float *norm_sums;           /* [TENSOR_PARTS_MAX + 1][rows]: squares of a full-width norm */
+    float *norm_shares;         /* [group][2][rows]: those of each rank */
     void *routing; /* [rows][experts] of 4 bytes: what an observer sees; NULL: not wanted */
 };
 
-/* Takes the buffers for `rows` rows from the arena, or measures them; nothing for a rank alone.
- * Local. */
+/* Takes the buffers for `rows` rows from the arena, or measures them; for a rank alone next to
+ * nothing. Local. */
 void row_slice_take(struct arena *arena, const struct model *model, int32_t rows,
                     struct row_slice *slice);
 
@@ -35,8 +36,9 @@ int32_t row_slice_size(int32_t rows, int32_t index, int32_t members);
 /* Deals the step's rows out, in order. The same on all ranks of the group. Local. */
 void row_slice_plan(struct model *model, int32_t rows);
 
-/* Attention's partial sums workspace.block_out to slice->block_out, added in rank order; slice->x
- * is the residual of the own rows. STATUS_PEER. Collective over the tensor-parallel group. */
+/* Attention's partial sums workspace.block_out to slice->block_out, added in a tree in rank order;
+ * slice->x is the residual of the own rows. STATUS_PEER. Collective over the tensor-parallel
+ * group. */
 enum status row_slice_reduce(struct model *model, int32_t layer);
 
 /* slice->x of every rank to workspace.x of all. STATUS_PEER. Collective over the group. */
@@ -48,8 +50,8 @@ enum status row_slice_gather(struct model *model, int32_t layer);
 enum status row_slice_share_routing(struct model *model, int32_t layer, int32_t columns,
                                     const void *own, const void **all);
 
-/* Sums of squares of the own heads' queries and keys, sums [2][rows], become the whole width's,
- * added in rank order. STATUS_PEER. Collective over the group. */
+/* Sums of squares of the own heads' queries and keys, norm_sums [2][rows], become the whole
+ * width's, added in a tree in rank order. STATUS_PEER. Collective over the group. */
 enum status row_slice_share_norm(struct model *model, int32_t layer, int32_t rows);
 
 #endif

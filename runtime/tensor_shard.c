@@ -44,6 +44,14 @@ static int32_t first_id(int32_t vocabulary, int32_t index, int32_t count, int32_
     return id < vocabulary ? (int32_t)id : vocabulary;
 }
 
+/* Of the parts of all heads, those of one of `count` shares. */
+static int32_t parts_of(int32_t heads, int32_t count) {
+    int32_t parts = 1;
+    while (parts < TENSOR_PARTS_MAX && heads % (2 * parts) == 0)
+        parts *= 2;
+    return parts % count == 0 ? parts / count : 1;
+}
+
 struct tensor_shard tensor_shard_of(const struct model_spec *spec, int32_t index, int32_t count,
                                     int32_t panel) {
     const struct attention_spec *attention = &spec->attention;
@@ -53,7 +61,9 @@ struct tensor_shard tensor_shard_of(const struct model_spec *spec, int32_t index
                                  .count = count,
                                  .heads = attention->heads / count,
                                  .kv_heads = attention->kv_heads * copies / count,
-                                 .kv_copies = copies};
+                                 .kv_copies = copies,
+                                 .parts = parts_of(attention->heads, count),
+                                 .kv_parts = parts_of(attention->kv_heads, count / copies)};
     shard.first_head = index * shard.heads;
     shard.first_kv_head = index / copies * shard.kv_heads;
     shard.first_id = first_id(spec->vocabulary, index, count, panel);

@@ -7,7 +7,13 @@
 #include <stdint.h>
 
 #include "kernels/base/status.h"
+#include "kernels/kernel_ops.h"
 #include "runtime/model_spec.h"
+
+/* What is summed over all heads is summed over parts of them first, a power of two, and then in a
+ * balanced tree: so ranks that have some parts each come to the bits of one that has all. Ranks
+ * that do not share the parts evenly come to other bits. */
+#define TENSOR_PARTS_MAX GEMM_PARTS_MAX
 
 /* Rank `index` of `count`. Query heads divide evenly; so do key/value heads, or, when there are
  * fewer of them than ranks, each is held by kv_copies neighbours. */
@@ -15,7 +21,10 @@ struct tensor_shard {
     int32_t index, count;
     int32_t first_head, heads;
     int32_t first_kv_head, kv_heads;
-    int32_t kv_copies;     /* ranks that hold the same key/value heads */
+    int32_t kv_copies; /* ranks that hold the same key/value heads */
+    /* Sums over heads are made of so many parts here, see TENSOR_PARTS_MAX; of the key/value heads
+     * also. */
+    int32_t parts, kv_parts;
     int32_t first_id, ids; /* of the vocabulary; ids may be 0 for the last ranks of a small one */
 };
 

@@ -32,6 +32,7 @@ struct problem {
     enum dtype dtype, y_dtype;
     int32_t rows, n, k;
     int32_t experts; /* 1 for gemm */
+    int32_t k_parts; /* of gemm */
     bool gather;
     /* What it is made of: */
     float *w;         /* [experts][2 if gated][n][k], values of dtype */
@@ -193,8 +194,13 @@ static void compute(const struct kernels *kernels, const struct problem *problem
     memset(y, 0xa5, output_bytes(problem));
     struct expert_rows rows = {problem->experts, problem->offsets};
     if (problem->op == OP_GEMM) {
-        struct gemm_args args = {problem->rows, problem->x, &weight,
-                                 problem->bias, y,          output_stride(problem)};
+        struct gemm_args args = {.rows = problem->rows,
+                                 .parts = problem->k_parts,
+                                 .x = problem->x,
+                                 .weight = &weight,
+                                 .bias = problem->bias,
+                                 .y = y,
+                                 .y_stride = output_stride(problem)};
         kernels->ops->gemm(kernels, &args);
     } else if (problem->op == OP_GATE_UP) {
         compute_gate_up(kernels, problem, &weight, y);
@@ -330,6 +336,9 @@ static void check_shape(const struct kernels *all, int32_t rows, int32_t n, int3
         problem.op = OP_GEMM;
         problem.experts = 1;
         check_problem(problem, all);
+        for (problem.k_parts = 2; problem.k_parts <= 8; problem.k_parts *= 2)
+            if (k % (2 * problem.k_parts) == 0)
+                check_problem(problem, all);
         problem.op = OP_GATE_UP;
         problem.experts = rows > 3 ? 5 : 1;
         problem.gather = rows > 1;
@@ -395,6 +404,7 @@ typedef void (*gemm_op)(const struct kernels *kernels, const struct gemm_args *a
 struct bits_case {
     enum op op;
     gemm_op gemm;
+    int32_t k_parts; /* of gemm */
     enum dtype dtype;
     struct weight weight;
     const char *x;            /* BITS_ROWS act rows */
@@ -412,7 +422,12 @@ static void run_bits(const struct kernels *kernels, struct bits_case *one, const
     const int32_t offsets[4] = {0, 0, rows, rows};
     struct expert_rows expert_rows = {3, offsets};
     if (one->op == OP_GEMM) {
-        struct gemm_args args = {rows, x, &one->weight, NULL, (float *)(void *)one->y, BITS_N};
+        struct gemm_args args = {.rows = rows,
+                                 .parts = one->k_parts,
+                                 .x = x,
+                                 .weight = &one->weight,
+                                 .y = (float *)(void *)one->y,
+                                 .y_stride = BITS_N};
         one->gemm(kernels, &args);
     } else if (one->op == OP_GATE_UP) {
         struct expert_gate_up_args args = {expert_rows, x, NULL, &one->weight, one->y};
@@ -461,11 +476,12 @@ static int32_t differing_rows(const struct bits_case *one, const char *alone, in
 
 /* How many rows differ, in any run, from the same row computed alone by one thread: in batches of
  * 1..20, 64 and 100, by 1, 2 and 3 threads, and beside rows of NaN and infinity. */
-static int32_t count_variant_rows(enum cpu_isa isa, enum op op, enum dtype dtype, gemm_op gemm) {
+static int32_t count_variant_rows(enum cpu_isa isa, enum op op, enum dtype dtype, int32_t k_parts,
+                                  gemm_op gemm) {
     struct kernels kernels[3];
     for (int32_t t = 0; t < 3; t++)
         assert_int_equal(kernels_init(&kernels[t], isa, t + 1), STATUS_OK);
-    struct bits_case one = {.op = op, .gemm = gemm, .dtype = dtype};
+    struct bits_case one = {.op = op, .gemm = gemm, .k_parts = k_parts, .dtype = dtype};
     if (one.gemm == NULL)
         one.gemm = kernels[0].ops->gemm;
     struct problem problem;
@@ -507,8 +523,10 @@ static void rows_have_the_same_bits_in_every_company(void **state) {
             continue;
         for (int op = 0; op < OP_COUNT; op++)
             for (int dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
-                assert_int_equal(
-                    count_variant_rows((enum cpu_isa)isa, (enum op)op, (enum dtype)dtype, NULL), 0);
+                for (int32_t k_parts = 1; k_parts <= (op == OP_GEMM ? 2 : 1); k_parts++)
+                    assert_int_equal(count_variant_rows((enum cpu_isa)isa, (enum op)op,
+                                                        (enum dtype)dtype, k_parts, NULL),
+                                     0);
     }
 }
 
@@ -532,7 +550,78 @@ static void split_k_gemm(const struct kernels *kernels, const struct gemm_args *
 
 static void a_split_k_product_is_caught(void **state) {
     (void)state;
-    assert_true(count_variant_rows(CPU_ISA_REFERENCE, OP_GEMM, DTYPE_F32, split_k_gemm) > 100);
+    assert_true(count_variant_rows(CPU_ISA_REFERENCE, OP_GEMM, DTYPE_F32, 1, split_k_gemm) > 100);
+}
+
+/* ---- Shares of K ---- */
+
+/* The elements of x and w from `first` on. */
+static void take_share(const struct problem *whole, int32_t first, struct problem *share) {
+    for (int32_t n = 0; n < whole->n; n++)
+        memcpy(share->w + (int64_t)n * share->k, whole->w + (int64_t)n * whole->k + first,
+               (size_t)share->k * sizeof *share->w);
+    for (int32_t row = 0; row < whole->rows; row++)
+        for (int32_t k = 0; k < share->k; k++)
+            put(share->x, share->dtype, row * activation_stride(share->k) + k,
+                get(whole->x, whole->dtype, row * activation_stride(whole->k) + first + k));
+}
+
+static struct problem problem_of_sums(enum dtype dtype, int32_t k, int32_t k_parts) {
+    struct problem problem = {.op = OP_GEMM,
+                              .dtype = dtype,
+                              .rows = 13,
+                              .n = 70,
+                              .k = k,
+                              .experts = 1,
+                              .k_parts = k_parts};
+    problem_init(&problem);
+    free(problem.bias);
+    problem.bias = NULL;
+    return problem;
+}
+
+/* How many of the whole's sums differ from those of `count` shares of K that are computed by
+ * themselves and added up: in a tree, or one after the other. */
+static int32_t count_other_sums(const struct kernels *kernels, enum dtype dtype, int32_t count,
+                                bool in_tree) {
+    struct problem whole = problem_of_sums(dtype, 384, 8);
+    size_t bytes = output_bytes(&whole);
+    float *y = malloc(bytes), *sums[8];
+    int32_t other = 0;
+    compute(kernels, &whole, y);
+    for (int32_t i = 0; i < count; i++) {
+        struct problem share = problem_of_sums(dtype, whole.k / count, 8 / count);
+        take_share(&whole, i * share.k, &share);
+        sums[i] = malloc(bytes);
+        compute(kernels, &share, sums[i]);
+        problem_deinit(&share);
+    }
+    int64_t values = (int64_t)bytes / (int64_t)sizeof(float);
+    for (int32_t step = 1; step < count; step = in_tree ? 2 * step : step + 1)
+        for (int32_t at = 0; at + step < count; at += in_tree ? 2 * step : count)
+            for (int64_t i = 0; i < values; i++)
+                sums[at][i] += sums[at + step][i];
+    for (int64_t i = 0; i < values; i++) /* but what is behind a row */
+        other += i % (whole.n + 3) < whole.n && memcmp(&y[i], &sums[0][i], sizeof *y) != 0;
+    for (int32_t i = 0; i < count; i++)
+        free(sums[i]);
+    free(y);
+    problem_deinit(&whole);
+    return other;
+}
+
+/* What tensor parallelism rests on. Control: the same shares in another order. */
+static void shares_of_k_add_up_to_the_same_bits(void **state) {
+    (void)state;
+    struct kernels all[CPU_ISA_COUNT];
+    init_all(all, 2);
+    for (int isa = 0; isa < CPU_ISA_COUNT; isa++)
+        for (int dtype = DTYPE_F32; all[isa].ops != NULL && dtype <= DTYPE_BF16; dtype++) {
+            for (int32_t count = 1; count <= 8; count *= 2)
+                assert_int_equal(count_other_sums(&all[isa], (enum dtype)dtype, count, true), 0);
+            assert_true(count_other_sums(&all[isa], (enum dtype)dtype, 4, false) > 10);
+        }
+    deinit_all(all);
 }
 
 /* ---- Packing ---- */
@@ -664,6 +753,7 @@ int main(void) {
         cmocka_unit_test(a_wrong_weight_is_seen),
         cmocka_unit_test(rows_have_the_same_bits_in_every_company),
         cmocka_unit_test(a_split_k_product_is_caught),
+        cmocka_unit_test(shares_of_k_add_up_to_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
