@@ -1,7 +1,6 @@
 /* Stands before collective_reduce_scatter. */
 #include "tests/support/reduce_fault.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "comm/collective.h"
@@ -20,15 +19,44 @@ enum status __wrap_collective_reduce_scatter(const struct collective_group *grou
                                              const struct collective_rows *rows,
                                              const float *partial, float *out);
 
-/* One element's sum. values: those of all members, `stride` apart. */
-static float wrong_sum(const struct collective_group *group, const float *values, int64_t stride) {
-    float sum = 0.0f;
-    int32_t first = reduce_fault == REDUCE_RING ? group->self + 1 : 0;
-    for (int32_t i = 0; i < group->count; i++) {
-        bool scaled = reduce_fault == REDUCE_SCALED && i == group->count - 1;
-        sum += (scaled ? SCALE : 1.0f) * values[(first + i) % group->count * stride];
+/* All members' partial sums added one after the other. */
+static enum status add_in_line(const struct collective_group *group,
+                               const struct transport_scope *scope,
+                               const struct collective_rows *rows, const float *partial,
+                               float *out) {
+    int64_t count = (int64_t)rows->rows * rows->columns, bytes = count * (int64_t)sizeof(float);
+    float *all = malloc((size_t)(bytes * group->count));
+    if (all == NULL)
+        return STATUS_NO_MEMORY;
+    enum status status = collective_share(group, scope, partial, bytes, (char *)(void *)all);
+    int64_t first = (int64_t)rows->slices[group->self] * rows->columns;
+    int64_t end = (int64_t)rows->slices[group->self + 1] * rows->columns;
+    int32_t begin = reduce_fault == REDUCE_RING ? group->self + 1 : 0;
+    for (int64_t i = first; status == STATUS_OK && i < end; i++) {
+        float sum = 0.0f;
+        for (int32_t member = 0; member < group->count; member++)
+            sum += all[(begin + member) % group->count * count + i];
+        out[i - first] = sum;
     }
-    return sum;
+    free(all);
+    return status;
+}
+
+/* The right sums of wrong parts. */
+static enum status add_scaled(const struct collective_group *group,
+                              const struct transport_scope *scope,
+                              const struct collective_rows *rows, const float *partial,
+                              float *out) {
+    int64_t count = (int64_t)rows->rows * rows->columns;
+    float scale = group->self == group->count - 1 ? SCALE : 1.0f;
+    float *scaled = malloc((size_t)count * sizeof(float));
+    if (scaled == NULL)
+        return STATUS_NO_MEMORY;
+    for (int64_t i = 0; i < count; i++)
+        scaled[i] = scale * partial[i];
+    enum status status = __real_collective_reduce_scatter(group, scope, rows, scaled, out);
+    free(scaled);
+    return status;
 }
 
 enum status __wrap_collective_reduce_scatter(const struct collective_group *group,
@@ -37,16 +65,7 @@ enum status __wrap_collective_reduce_scatter(const struct collective_group *grou
                                              const float *partial, float *out) {
     if (reduce_fault == REDUCE_RIGHT)
         return __real_collective_reduce_scatter(group, scope, rows, partial, out);
-    int64_t count = (int64_t)rows->rows * rows->columns, bytes = count * (int64_t)sizeof(float);
-    float *all = malloc((size_t)(bytes * group->count));
-    if (all == NULL)
-        return STATUS_NO_MEMORY;
-    enum status status = collective_share(group, scope, partial, bytes, (char *)(void *)all);
-    int64_t first = (int64_t)rows->slices[group->self] * rows->columns;
-    int64_t end = (int64_t)rows->slices[group->self + 1] * rows->columns;
-    for (int64_t i = first; status == STATUS_OK && i < end; i++)
-        out[i - first] = wrong_sum(group, all + i, count);
-    free(all);
-    return status;
+    return reduce_fault == REDUCE_SCALED ? add_scaled(group, scope, rows, partial, out)
+                                         : add_in_line(group, scope, rows, partial, out);
 }
 // NOLINTEND(bugprone-reserved-identifier,cert-*)

@@ -1,8 +1,8 @@
 /* What groups of ranks do together, held against what one rank computes alone from everybody's
  * data. Run under mpirun with 1, 2, 3, 4 and 8 ranks; all ranks run the same checks.
  *
- * Controls: a sum in ring order must differ from the sum in rank order, and a rank that is at
- * another step, in another layer or sends another kind of message must be refused. */
+ * Controls: sums that are no tree, in the order of ranks or of a ring, must differ, and a rank that
+ * is at another step, in another layer or sends another kind of message must be refused. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@
 #define TIMEOUT_MS 20000 /* ranks share cores with whatever else runs */
 #define ROWS 41
 #define COLUMNS 7
+#define TREE (-1)    /* no member to begin with */
 #define LARGE 300000 /* bytes: past what MPI sends unannounced */
 
 struct ranks {
@@ -170,22 +171,36 @@ static int32_t row_at(const struct cut *cut, int32_t place) {
     return cut->shuffled ? cut->order[place] : place;
 }
 
-/* The sum over members, beginning with member `first` and going round. */
-static float sum_from(const struct collective_group *group, int32_t first, int32_t row,
-                      int32_t column) {
+/* Neighbours are added, then neighbouring sums; who has none joins a level later. */
+static float sum_of_tree(const struct collective_group *group, int32_t row, int32_t column) {
+    float sums[RANKS_MAX];
+    for (int32_t i = 0; i < group->count; i++)
+        sums[i] = value_of(group->members[i], row, column);
+    for (int32_t count = group->count; count > 1; count = (count + 1) / 2)
+        for (int32_t i = 0; i < count; i += 2)
+            sums[i / 2] = i + 1 < count ? sums[i] + sums[i + 1] : sums[i];
+    return sums[0];
+}
+
+/* The sum over members one after the other, beginning with member `first` and going round. */
+static float sum_in_line(const struct collective_group *group, int32_t first, int32_t row,
+                         int32_t column) {
     float sum = value_of(group->members[first], row, column);
     for (int32_t i = 1; i < group->count; i++)
         sum += value_of(group->members[(first + i) % group->count], row, column);
     return sum;
 }
 
-/* Elements of the own slice that are other bits than the sum in this order. */
+/* Elements of the own slice that are other bits than the tree's sum, or than the sum in a line that
+ * begins with member `first`. */
 static int32_t count_differences(const struct collective_group *group, const struct cut *cut,
                                  const float *out, int32_t first) {
     int32_t differences = 0, begin = cut->slices[group->self];
     for (int32_t place = begin; place < cut->slices[group->self + 1]; place++)
         for (int32_t column = 0; column < COLUMNS; column++) {
-            float expected = sum_from(group, first, row_at(cut, place), column);
+            int32_t row = row_at(cut, place);
+            float expected = first == TREE ? sum_of_tree(group, row, column)
+                                           : sum_in_line(group, first, row, column);
             differences +=
                 memcmp(&out[(place - begin) * COLUMNS + column], &expected, sizeof expected) != 0;
         }
@@ -201,15 +216,20 @@ static void check_reduce_scatter(struct ranks *ranks, const struct collective_gr
     for (int32_t i = 0; i < cut->rows * COLUMNS; i++)
         partial[i] = value_of(ranks->group.rank, i / COLUMNS, i % COLUMNS);
     demand(ranks, collective_reduce_scatter(group, &scope, &rows, partial, out), "reduce-scatter");
-    EXPECT(count_differences(group, cut, out, 0) == 0,
-           "rank %d: reduce-scatter over %d, %d rows: not the sum in rank order", ranks->group.rank,
+    EXPECT(count_differences(group, cut, out, TREE) == 0,
+           "rank %d: reduce-scatter over %d, %d rows: not the tree's sum", ranks->group.rank,
            group->count, cut->rows);
-    /* A ring's sum ends at the owner. Two numbers have one sum, and few rows may agree by luck. */
+    /* A ring's sum ends at the owner. Two numbers have one sum, three in order are a tree, and few
+     * rows may agree by luck. */
     int32_t own = cut->slices[group->self + 1] - cut->slices[group->self];
     int32_t ring_first = (group->self + 1) % group->count;
     if (group->count > 2 && ring_first != 0 && own >= 4)
         EXPECT(count_differences(group, cut, out, ring_first) > 0,
                "rank %d: control: a ring's sum of %d rows is the same", ranks->group.rank, own);
+    if (group->count > 3 && own >= 8)
+        EXPECT(count_differences(group, cut, out, 0) > 0,
+               "rank %d: control: the sum in rank order of %d rows is the same", ranks->group.rank,
+               own);
     free(scratch);
 }
 

@@ -1,16 +1,12 @@
-/* Many ranks, the same bits: on 1, 2, 3, 4 and 8 ranks, with every flow and placement, requests
- * that keep all data-parallel groups busy at once have the logits of all their positions, bit for
- * bit, and the ids that each has alone on one rank without MPI. With tensor parallelism attention's
- * sums have another order: there the bits are those of each request alone on the fewest ranks of
- * that size, and against one rank the logits and ids differ within a bound. Usage: test_ranks
- * [--full] MPIRUN FOLDER [PLACEMENT], the last a file for this model on 4 ranks; it starts itself
- * under mpirun with --run. --full: every job shape with every placement and flow, and more than
- * 10,000 positions in each.
+/* Many ranks, the same bits: on 1, 2, 3, 4 and 8 ranks, with every flow, placement and
+ * tensor-parallel size, requests that keep all data-parallel groups busy at once have the logits of
+ * all their positions, bit for bit, and the ids that each has alone on one rank without MPI. Usage:
+ * test_ranks [--full] MPIRUN FOLDER [PLACEMENT], the last a file for this model on 4 ranks; it
+ * starts itself under mpirun with --run. --full: every job shape with every placement and flow, and
+ * more than 10,000 positions in each.
  *
- * The controls: another tensor-parallel size must have other bits; with a ring in place of the
- * reduce-scatter, requests must have other bits in a crowd than alone, since there other ranks own
- * the rows; and sums with 1 % too much of one rank's part must be out of bounds. */
-#include <math.h>
+ * The controls: one tensor-parallel group with other sums (enum reduce_fault) must have other bits,
+ * where the same job with the right ones has those of one rank. */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +30,9 @@
 #define TIMEOUT_MS 60000 /* ranks share cores with whatever else runs */
 #define STEPS_MAX 4096
 #define RANKS_MAX 8
-#define PATH_SIZE 600
 
-static const char *const fault_names[] = {"right", "ring", "scaled"}; /* enum reduce_fault */
+/* enum reduce_fault */
+static const char *const fault_names[] = {"right", "in-order", "ring", "scaled"};
 
 /* ---- variants ---- */
 
@@ -82,6 +78,7 @@ static const struct variant few[] = {
     {8, 4, 2, 64, EXPERT_FLOW_HIERARCHICAL, CONTIGUOUS(0)},
 };
 
+/* One group, whose ranks all own rows. */
 static const struct variant crowded = {4, 4, 8, 512, EXPERT_FLOW_AUTO, CONTIGUOUS(0)};
 
 /* Which variants run. */
@@ -158,7 +155,7 @@ static int32_t positions_of(int32_t subject) {
 
 /* Of all requests: ids and logits, also as a file. */
 struct answers {
-    int32_t tensor, requests, positions, vocabulary;
+    int32_t requests, positions, vocabulary;
     int32_t first_row[REQUESTS_MAX + 1]; /* of a request's logits */
     int32_t (*ids)[OUTPUT_MAX];          /* [requests] */
     float *logits;                       /* [positions][vocabulary] */
@@ -192,7 +189,7 @@ static float *logits_at(const struct answers *answers, int32_t row) {
 /* ---- one job ---- */
 
 struct job {
-    const char *folder, *references, *placement_file;
+    const char *folder, *reference, *placement_file;
     enum engine_dtype dtype;
     int32_t requests;
     struct rank_group ranks;
@@ -320,23 +317,6 @@ static enum status open_engine(struct job *job, const struct variant *variant) {
     return engine_create(&options, &job->engine);
 }
 
-/* The file of a tensor-parallel size: from the fewest ranks, each request alone. */
-static void reference_path(const char *folder, enum reduce_fault fault, int32_t tensor, char *path,
-                           size_t size) {
-    snprintf(path, size, "%s/%s.%d", folder, fault_names[fault], tensor);
-}
-
-static void prepare_answers(struct job *job, int32_t tensor) {
-    char path[PATH_SIZE];
-    if (job->answers.tensor == tensor)
-        return;
-    reference_path(job->references, reduce_fault, tensor, path, sizeof path);
-    free(job->answers.bytes);
-    answers_take(&job->answers, job->requests, engine_spec(job->engine)->vocabulary,
-                 job->writes ? NULL : path);
-    job->answers.tensor = tensor;
-}
-
 static enum status run_variant(struct job *job, const struct variant *variant) {
     struct model_observer observer = {.see = see, .context = job};
     struct engine_stats stats;
@@ -345,7 +325,9 @@ static enum status run_variant(struct job *job, const struct variant *variant) {
     if (job->ranks.rank > 0) {
         RETURN_IF_ERROR(engine_serve(job->engine, &observer));
     } else {
-        prepare_answers(job, variant->tensor);
+        if (job->answers.bytes == NULL)
+            answers_take(&job->answers, job->requests, engine_spec(job->engine)->vocabulary,
+                         job->writes ? NULL : job->reference);
         RETURN_IF_ERROR(ask_all(job, &observer));
         engine_stats(job->engine, &stats);
         EXPECT(variant->ranks == 1 || variant->flow == EXPERT_FLOW_AUTO ||
@@ -353,19 +335,14 @@ static enum status run_variant(struct job *job, const struct variant *variant) {
                "no step went %s", expert_flow_name(variant->flow));
     }
     engine_destroy(job->engine);
-    return job->ranks.size > 1 && !job->writes ? check_busy(job) : STATUS_OK;
+    return job->ranks.size > 1 ? check_busy(job) : STATUS_OK;
 }
 
 static enum status write_reference(struct job *job) {
-    int32_t ranks = job->ranks.size;
-    struct variant alone = {ranks, ranks, 8, 512, EXPERT_FLOW_AUTO, CONTIGUOUS(0)};
-    char path[PATH_SIZE];
+    static const struct variant alone = {1, 1, 8, 512, EXPERT_FLOW_AUTO, CONTIGUOUS(0)};
     job->writes = true;
     RETURN_IF_ERROR(run_variant(job, &alone));
-    if (job->ranks.rank > 0)
-        return STATUS_OK;
-    reference_path(job->references, reduce_fault, alone.tensor, path, sizeof path);
-    program_write_file(path, job->answers.bytes, job->answers.size);
+    program_write_file(job->reference, job->answers.bytes, job->answers.size);
     return STATUS_OK;
 }
 
@@ -386,12 +363,13 @@ static enum status run_plan(struct job *job, struct plan plan) {
         count++;
     }
     if (job->ranks.rank == 0)
-        printf("%d ranks: %d variants of %d positions\n", job->ranks.size, count,
-               job->answers.positions);
+        printf("%d ranks, %s: %d variants of %d positions, %d other rows or ids in the last\n",
+               job->ranks.size, fault_names[reduce_fault], count, job->answers.positions,
+               job->other);
     return STATUS_OK;
 }
 
-/* WHAT FAULT DTYPE REQUESTS FOLDER REFERENCES [PLACEMENT] */
+/* WHAT FAULT DTYPE REQUESTS FOLDER REFERENCE [PLACEMENT] */
 static enum status run(const char *const *argv, bool under_launcher, struct job *job) {
     const struct rank_group_options join = {
         .under_launcher = under_launcher, .timeout_ms = TIMEOUT_MS, .command = "test_ranks"};
@@ -399,7 +377,7 @@ static enum status run(const char *const *argv, bool under_launcher, struct job 
                             strcmp(argv[2], "float32") == 0 ? ENGINE_DTYPE_F32 : ENGINE_DTYPE_BF16,
                         .requests = (int32_t)strtol(argv[3], NULL, 10),
                         .folder = argv[4],
-                        .references = argv[5],
+                        .reference = argv[5],
                         .placement_file = argv[6]};
     while (strcmp(argv[1], fault_names[reduce_fault]) != 0)
         reduce_fault++;
@@ -411,9 +389,10 @@ static enum status run(const char *const *argv, bool under_launcher, struct job 
 /* ---- the judge ---- */
 
 struct judge {
-    struct program mpirun; /* its folder holds the references */
+    struct program mpirun;
     const char *self, *plan, *requests, *folder, *placement;
     const char *dtype;
+    char reference[128]; /* a file */
 };
 
 static void launch(const struct judge *judge, int32_t ranks, const char *what,
@@ -424,7 +403,7 @@ static void launch(const struct judge *judge, int32_t ranks, const char *what,
     program_run(&judge->mpirun,
                 (const char *const[]){MPIRUN_FLAGS, "-n", size, judge->self, "--run", what,
                                       fault_names[fault], judge->dtype, judge->requests,
-                                      judge->folder, judge->mpirun.folder, judge->placement, NULL},
+                                      judge->folder, judge->reference, judge->placement, NULL},
                 NULL, PROGRAM_KEPT, &run);
     printf("%s", run.out);
     EXPECT(run.exit_code == 0, "%s, %s, %d ranks: exit code %d: %s", what, fault_names[fault],
@@ -433,122 +412,21 @@ static void launch(const struct judge *judge, int32_t ranks, const char *what,
     program_run_deinit(&run);
 }
 
-/* How logits differ. A position's difference is the root of its squares' sum over that of the
- * logits' squares. Positions count as long as their inputs are the same: up to the first other id.
- */
-struct difference {
-    double all;     /* of all positions as if they were one */
-    double far;     /* share of positions with more than `near` */
-    double worst;   /* of one position */
-    double largest; /* of one logit */
-    double ids;     /* share of requests that get another id, greedy or sampled */
-    double chosen;  /* share of positions that choose another id greedily */
-    double margin;  /* how much the reference prefers its choice then, at most */
-};
-
-/* Allowed between tensor-parallel sizes. In bf16 a sum in another order may be rounded to the
- * other neighbour, and where two experts are tied but for that, another one is chosen: rare, but
- * far off. */
-static const struct tensor_bound {
-    double near;
-    struct difference most;
-} tensor_bounds[] = {
-    [ENGINE_DTYPE_F32] = {4e-6, {2e-6, 0.02, 1e-5, 1e-4, 0.0, 0.0, 0.0}},
-    [ENGINE_DTYPE_BF16] = {1e-2, {1e-2, 0.02, 0.5, 5.0, 0.1, 0.005, 1.0}},
-};
-
-static bool within(const struct difference *d, const struct difference *most) {
-    return d->all <= most->all && d->far <= most->far && d->worst <= most->worst &&
-           d->largest <= most->largest && d->ids <= most->ids && d->chosen <= most->chosen &&
-           d->margin <= most->margin;
-}
-
-/* Sums over one position. */
-struct distance {
-    double square, size, largest, margin; /* margin: 0 where the choice is the same */
-};
-
-static struct distance distance_of(const float *one, const float *other, int32_t vocabulary) {
-    struct distance sum = {0};
-    int32_t first = 0, second = 0; /* what each would choose */
-    for (int32_t i = 0; i < vocabulary; i++) {
-        double d = fabs((double)one[i] - (double)other[i]);
-        sum.square += d * d;
-        sum.size += (double)one[i] * (double)one[i];
-        sum.largest = d <= sum.largest ? sum.largest : d;
-        first = one[i] > one[first] ? i : first;
-        second = other[i] > other[second] ? i : second;
-    }
-    sum.margin = (double)one[first] - (double)one[second];
-    return sum;
-}
-
-static struct difference difference_of(const struct answers *one, const struct answers *other,
-                                       double near) {
-    struct difference d = {0};
-    double square = 0.0, size = 0.0, positions = 0.0;
-    for (int32_t subject = 0; subject < one->requests; subject++)
-        for (int32_t i = 0; i < positions_of(subject); i++) {
-            int32_t index = i - prompt_count_of(subject), row = one->first_row[subject] + i;
-            if (index >= 0 && one->ids[subject][index] != other->ids[subject][index]) {
-                d.ids++;
-                break;
-            }
-            struct distance sum =
-                distance_of(logits_at(one, row), logits_at(other, row), one->vocabulary);
-            double relative = sqrt(sum.square / sum.size);
-            square += sum.square;
-            size += sum.size;
-            positions++;
-            d.far += relative <= near ? 0.0 : 1.0;
-            d.worst = relative <= d.worst ? d.worst : relative;
-            d.largest = fmax(d.largest, sum.largest);
-            d.chosen += sum.margin > 0.0 ? 1.0 : 0.0;
-            d.margin = fmax(d.margin, sum.margin);
-        }
-    d.all = sqrt(square / size);
-    d.far /= positions;
-    d.chosen /= positions;
-    d.ids /= one->requests;
-    return d;
-}
-
-/* The same requests with another tensor-parallel size. */
-static void judge_size(const struct judge *judge, const struct job *one, int32_t tensor,
-                       enum reduce_fault fault) {
-    const struct tensor_bound *bound = &tensor_bounds[one->dtype];
-    struct answers other;
-    char path[PATH_SIZE];
-    launch(judge, tensor, "write", fault);
-    reference_path(judge->mpirun.folder, fault, tensor, path, sizeof path);
-    answers_take(&other, one->requests, one->answers.vocabulary, path);
-    struct difference d = difference_of(&one->answers, &other, bound->near);
-    printf("tensor-parallel size %d, %s: %.2g of the logits (%.2g of the positions above %.2g, one "
-           "%.2g), a logit by %.2g; other ids: %.2g of the requests, greedily %.2g of the "
-           "positions, preferred by up to %.2g\n",
-           tensor, fault_names[fault], d.all, d.far, bound->near, d.worst, d.largest, d.ids,
-           d.chosen, d.margin);
-    EXPECT(d.largest > 0.0, "control: tensor-parallel size %d has the bits of one rank", tensor);
-    EXPECT(within(&d, &bound->most) == (fault == REDUCE_RIGHT), "tensor-parallel size %d, %s: %s",
-           tensor, fault_names[fault], fault == REDUCE_RIGHT ? "out of bounds" : "not seen");
-    free(other.bytes);
+static void write_alone(const struct judge *judge) {
+    static struct job job;
+    const char *const argv[] = {"write",       "right",          judge->dtype, judge->requests,
+                                judge->folder, judge->reference, NULL};
+    EXPECT(run(argv, false, &job) == STATUS_OK, "one rank without MPI fails");
+    free(job.answers.bytes);
+    rank_group_finish(&job.ranks);
 }
 
 static void judge_all(struct judge *judge, const char *dtype) {
-    static struct job one;
     judge->dtype = dtype;
-    const char *const alone[] = {
-        "write", "right", dtype, judge->requests, judge->folder, judge->mpirun.folder, NULL};
     printf("%s, %s\n", judge->folder, dtype);
-    EXPECT(run(alone, false, &one) == STATUS_OK, "one rank without MPI fails");
-    for (int32_t tensor = 2; tensor <= 4 && expect_failures == 0; tensor *= 2) {
-        judge_size(judge, &one, tensor, REDUCE_RIGHT);
-        judge_size(judge, &one, tensor, REDUCE_SCALED);
-    }
-    free(one.answers.bytes);
-    rank_group_finish(&one.ranks);
-    launch(judge, crowded.ranks, "write", REDUCE_RING);
-    launch(judge, crowded.ranks, "ring", REDUCE_RING);
+    write_alone(judge);
+    for (int fault = REDUCE_RIGHT; fault <= REDUCE_SCALED && expect_failures == 0; fault++)
+        launch(judge, crowded.ranks, "crowded", (enum reduce_fault)fault);
     for (int32_t ranks = 1; ranks <= RANKS_MAX && expect_failures == 0; ranks++)
         if (count_variants(plan_of(judge->plan), ranks) > 0)
             launch(judge, ranks, judge->plan, REDUCE_RIGHT);
@@ -575,6 +453,7 @@ int main(int argc, char **argv) {
                           .folder = argv[2 + full],
                           .placement = argv[3 + full]};
     program_init(&judge.mpirun, argv[1 + full]);
+    program_scratch_path(&judge.mpirun, "reference", judge.reference, sizeof judge.reference);
     judge_all(&judge, "float32");
     judge_all(&judge, "bfloat16");
     program_deinit(&judge.mpirun);

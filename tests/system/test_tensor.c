@@ -1,8 +1,8 @@
 /* Tensor parallelism through the real binary, against others than ourselves: logits, expert choices
  * and greedy continuations against what Hugging Face computed from the same files, bytes on the
  * wire against the formulas of the method, and sizes that cannot be against their refusals. That
- * all flows and placements have the same bits is test_ranks. Usage: test_tensor MPIRUN MOEBIUS
- * GOLDEN... */
+ * all sizes, flows and placements have the same bits is test_ranks. Usage: test_tensor MPIRUN
+ * MOEBIUS GOLDEN... */
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
