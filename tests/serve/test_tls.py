@@ -76,16 +76,15 @@ def is_healthy_by_grpc(server, identity=None):
 def place_in_line(server, channel, **http):
     """One sequence runs at a time: five requests by gRPC, and then one by HTTP. As which it ends: 5, the last, when all
     are one client's."""
-    def metric(name):
+    def count_known():
+        """Requests that the server has ever taken."""
         assert curl(server, "/metrics", **http) == "200"
-        return float(re.search(rf"^moebius_{name}\{{[^}}]*\}} (\S+)$", read("answer").decode(), re.MULTILINE)[1])
-
-    def wait_for(waiting):
-        while metric("num_requests_waiting") != waiting:
-            time.sleep(0.01)
+        names = "num_requests_running|num_requests_waiting|request_success_total"
+        return sum(float(value) for value in
+                   re.findall(rf"^moebius_(?:{names})\{{[^}}]*\}} (\S+)$", read("answer").decode(), re.MULTILINE))
 
     def ask_grpc(number):
-        request = make_request(tokens=600)
+        request = make_request(tokens=1900)  # the first ones must not be over before the last one has come
         request.stop.ignore_eos = True
         Answer(server.stream(request, channel=channel))
         ended.append(number)
@@ -95,14 +94,14 @@ def place_in_line(server, channel, **http):
         assert curl(server, "/v1/completions", "-d", body, "-o", path("other"), **http) == "200"
         ended.append("http")
 
-    ended = []
+    ended, before = [], count_known()
     threads = [threading.Thread(target=ask_grpc, args=(number,)) for number in range(5)]
     for thread in threads:
         thread.start()
-    wait_for(4)
+    while count_known() < before + 5:
+        time.sleep(0.01)
     threads.append(threading.Thread(target=ask_http))
     threads[-1].start()
-    wait_for(5)
     for thread in threads:
         thread.join()
     return ended.index("http")
