@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/dtype.h"
 #include "runtime/family.h"
 #include "runtime/safetensors.h"
 #include "tests/support/expect.h"
+#include "tests/support/model_variant.h"
 #include "tests/support/mpirun.h"
 #include "tests/support/program_json.h"
 
@@ -232,6 +234,90 @@ static void check_golden(struct job *job) {
     safetensors_close(golden);
 }
 
+/* ---- biases of attention, which no golden has ---- */
+
+#define BIASED "tests/data/golden/olmoe" /* 2 layers and more, hidden 64 = heads x head_dim, bf16  \
+                                          */
+#define BIAS_COLUMNS 64
+
+/* BIASED with biases: its tensors, and behind them in the same file a bias for each projection. */
+static void make_biased(const struct program *scratch, int64_t layers, char *folder, size_t size) {
+    static const struct model_variant variant = {.name = "biased",
+                                                 .base = BIASED,
+                                                 .file = "config.json",
+                                                 .change = VARIANT_REPLACE,
+                                                 .find = "\"attention_bias\": false",
+                                                 .with = "\"attention_bias\": true"};
+    static const char *const projections[] = {"q", "k", "v", "o"};
+    char path[700];
+    size_t bytes;
+    uint64_t header_bytes;
+    model_variant_make(&variant, scratch->folder);
+    program_scratch_path(scratch, variant.name, folder, size);
+    char *file = program_read_file(BIASED "/model.safetensors", &bytes);
+    memcpy(&header_bytes, file, sizeof header_bytes);
+    json_t *header = json_loadb(file + 8, header_bytes, 0, NULL);
+    int64_t data = (int64_t)(bytes - 8 - header_bytes), end = data;
+    for (int64_t i = 0; i < 4 * layers; i++, end += 2 * BIAS_COLUMNS) {
+        char name[100];
+        snprintf(name, sizeof name, "model.layers.%d.self_attn.%s_proj.bias", (int)(i / 4),
+                 projections[i % 4]);
+        json_object_set_new(header, name,
+                            json_pack("{s:s, s:[i], s:[I, I]}", "dtype", "BF16", "shape",
+                                      BIAS_COLUMNS, "data_offsets", (json_int_t)end,
+                                      (json_int_t)(end + 2 * BIAS_COLUMNS)));
+    }
+    char *text = json_dumps(header, JSON_COMPACT);
+    uint64_t text_bytes = strlen(text);
+    char *made = calloc(1, 8 + text_bytes + (size_t)end);
+    memcpy(made, &text_bytes, 8);
+    memcpy(made + 8, text, text_bytes);
+    memcpy(made + 8 + text_bytes, file + 8 + header_bytes, (size_t)data);
+    uint16_t *biases = (uint16_t *)(void *)(made + 8 + text_bytes + data);
+    for (int64_t i = 0; i < (end - data) / 2; i++) {
+        uint16_t bias = dtype_f32_to_bf16((float)(i % 17 - 8) / 16.0f);
+        memcpy(biases + i, &bias, sizeof bias);
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    remove(path); /* a link */
+    program_write_file(path, made, 8 + text_bytes + (size_t)end);
+    json_decref(header);
+    free(text);
+    free(file);
+    free(made);
+}
+
+static char *logits_of(const struct job *job, const char *folder, const char *ranks, size_t *size) {
+    struct job run = *job;
+    run.folder = folder;
+    run.has_experts = false; /* no routing is wanted */
+    const struct shape shape = {ranks, ranks, "auto", "contiguous", "0"};
+    json_decref(run_job(&run, &shape, "1 2 3"));
+    return program_read_file(job->logits, size);
+}
+
+/* The output's bias is added once, behind the sum over the group. Control: without biases the
+ * logits are others. */
+static void check_biases(const struct job *job) {
+    static struct model_spec spec;
+    const struct family *family;
+    char folder[512];
+    size_t sizes[3];
+    if (family_parse(BIASED, &family, &spec) != STATUS_OK)
+        exit(1);
+    make_biased(job->mpirun, spec.layers, folder, sizeof folder);
+    char *alone = logits_of(job, folder, "1", &sizes[0]);
+    char *shared = logits_of(job, folder, "4", &sizes[1]);
+    char *without = logits_of(job, BIASED, "1", &sizes[2]);
+    EXPECT(sizes[0] == sizes[1] && memcmp(alone, shared, sizes[0]) == 0,
+           "biases: tensor-parallel size 4 has other logits than 1");
+    EXPECT(sizes[0] != sizes[2] || memcmp(alone, without, sizes[0]) != 0,
+           "control: biases do not matter");
+    free(alone);
+    free(shared);
+    free(without);
+}
+
 /* ---- what cannot be ---- */
 
 static void check_refused(const struct job *job, const char *ranks, const char *flag,
@@ -267,6 +353,7 @@ int main(int argc, char **argv) {
     check_refused(&job, "3", "--tensor-parallel-size=3", "the model's 4 heads");
     check_refused(&job, "3", "--tensor-parallel-size=3", "nearest for 3 ranks: 1");
     check_refused(&job, "2", "--expert-replicas=99", "--expert-replicas: expected 0 to ");
+    check_biases(&job);
     for (int i = 3; i < argc; i++) {
         job.folder = argv[i];
         check_golden(&job);
