@@ -127,8 +127,9 @@ static void multiply_parts(const struct product *product, const struct gemm_tile
         product->tile(&tile);
         for (int32_t done = part; done % 2 == 1; done /= 2) {
             depth--;
-            for (int32_t i = 0; i < tile.rows * width; i++)
-                sums[depth - 1][i] += sums[depth][i];
+            for (int32_t i = 0; i < tile.rows; i++)
+                for (int32_t n = i * width; n < i * width + tile.columns; n++)
+                    sums[depth - 1][n] += sums[depth][n];
         }
         tile.w = (const char *)tile.w + tile.steps * width * STEP_BYTES;
         tile.ahead += tile.steps * tile.ahead_stride;
