@@ -33,7 +33,7 @@
 #define RING_NS 10000000     /* who was sent bytes this lately is awake: half of BUSY_NS */
 #define BELL_MS 10           /* between polls of one that can: a datagram may be lost */
 #define MISSED_MAX 3         /* rings that did not come, one after another, before it polls again */
-#define SUSPENDED_MAX 100    /* of one wait */
+#define SUSPENDED_MAX 4      /* of one wait */
 
 _Static_assert(TRAFFIC_KIND_COUNT <= 1 << KIND_BITS, "room for the kind");
 
