@@ -25,10 +25,7 @@ static void sum_squares(const struct model *model, const struct head_norm_args *
         square.sums = sums + (int64_t)part * norm->rows;
         model->kernels->ops->square_sum(model->kernels, &square);
     }
-    for (int32_t step = 1; step < parts; step *= 2)
-        for (int32_t part = 0; part < parts; part += 2 * step)
-            for (int32_t i = 0; i < norm->rows; i++)
-                sums[part * norm->rows + i] += sums[(part + step) * norm->rows + i];
+    tensor_shard_add_up(sums, norm->rows, parts, norm->rows);
 }
 
 /* One norm over all heads, of which other ranks may have some: squares are summed over the group.

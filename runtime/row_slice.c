@@ -95,8 +95,8 @@ enum status row_slice_reduce(struct model *model, int32_t layer) {
     struct transport_scope scope = scope_of(model, layer, kind);
     copy_residual(model, slice);
     RETURN_IF_ERROR(collective_reduce_scatter(group, &scope, &slice->all, sums, slice->block_out));
-    if (model->ranks
-            .all_reduce) /* everybody gets every sum, and drops those that are not its own */
+    /* With all-reduce everybody gets every sum, and drops those that are not its own. */
+    if (model->ranks.all_reduce)
         RETURN_IF_ERROR(collective_all_gather(group, &scope, &slice->all, slice->block_out, sums));
     add_bias(model->weights.layers[layer].o_bias, slice, model->spec->hidden);
     return STATUS_OK;
@@ -124,14 +124,6 @@ enum status row_slice_share_routing(struct model *model, int32_t layer, int32_t 
     return collective_all_gather(&model->ranks.tensor, &scope, &rows, own, slice->routing);
 }
 
-/* shares[0] becomes the sum of `count` shares, `stride` floats apart, of `rows` floats. */
-static void add_shares(float *shares, int64_t stride, int32_t count, int32_t rows) {
-    for (int32_t step = 1; step < count; step *= 2)
-        for (int32_t at = 0; at + step < count; at += 2 * step)
-            for (int32_t i = 0; i < rows; i++)
-                shares[at * stride + i] += shares[(at + step) * stride + i];
-}
-
 enum status row_slice_share_norm(struct model *model, int32_t layer, int32_t rows) {
     const struct collective_group *group = &model->ranks.tensor;
     float *sums = model->workspace.slice.norm_sums, *shares = model->workspace.slice.norm_shares;
@@ -142,8 +134,8 @@ enum status row_slice_share_norm(struct model *model, int32_t layer, int32_t row
                                      (char *)(void *)shares));
     /* Neighbours that hold the same keys must not count them twice. */
     int32_t copies = model->weights.shard.kv_copies;
-    add_shares(shares, 2 * (int64_t)rows, group->count, rows);
-    add_shares(shares + rows, copies * 2 * (int64_t)rows, group->count / copies, rows);
+    tensor_shard_add_up(shares, 2 * (int64_t)rows, group->count, rows);
+    tensor_shard_add_up(shares + rows, copies * 2 * (int64_t)rows, group->count / copies, rows);
     memcpy(sums, shares, 2 * (size_t)rows * sizeof(float));
     return STATUS_OK;
 }

@@ -70,3 +70,10 @@ struct tensor_shard tensor_shard_of(const struct model_spec *spec, int32_t index
     shard.ids = first_id(spec->vocabulary, index + 1, count, panel) - shard.first_id;
     return shard;
 }
+
+void tensor_shard_add_up(float *sums, int64_t stride, int32_t count, int32_t length) {
+    for (int32_t step = 1; step < count; step *= 2)
+        for (int32_t at = 0; at + step < count; at += 2 * step)
+            for (int32_t i = 0; i < length; i++)
+                sums[at * stride + i] += sums[(at + step) * stride + i];
+}

@@ -38,4 +38,8 @@ enum status tensor_shard_check(const struct model_spec *spec, int32_t count, int
 struct tensor_shard tensor_shard_of(const struct model_spec *spec, int32_t index, int32_t count,
                                     int32_t panel);
 
+/* Sums of parts become the sum of all, in that tree: sums[0] = of `count` rows of `length` floats,
+ * `stride` floats apart. Any count: where there is no neighbour, nothing is added. Local. */
+void tensor_shard_add_up(float *sums, int64_t stride, int32_t count, int32_t length);
+
 #endif
