@@ -3,15 +3,13 @@
 #define _GNU_SOURCE
 #include "comm/life_signs.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "comm/watch_thread.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status.h"
@@ -26,10 +24,7 @@
 
 struct life_signs {
     struct life_signs_options options;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool is_over;
+    struct watch_thread thread;
     int64_t *heard_ns; /* [size] */
     bool *has_left;    /* [size] */
 };
@@ -104,21 +99,6 @@ static void judge(const struct life_signs *signs, int64_t now) {
     _exit(status_exit_code(STATUS_PEER));
 }
 
-/* Whether it goes on after so long. */
-static bool sleep_ms(struct life_signs *signs, int64_t milliseconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t end = until.tv_nsec + milliseconds * MS;
-    until.tv_sec += (time_t)(end / (1000 * MS));
-    until.tv_nsec = (long)(end % (1000 * MS));
-    pthread_mutex_lock(&signs->lock);
-    while (!signs->is_over && pthread_cond_timedwait(&signs->wake, &signs->lock, &until) == 0)
-        ;
-    bool goes_on = !signs->is_over;
-    pthread_mutex_unlock(&signs->lock);
-    return goes_on;
-}
-
 static void *run(void *context) {
     struct life_signs *signs = context;
     int64_t period_ms = signs->options.timeout_ms / SIGNS_A_TIMEOUT;
@@ -135,24 +115,8 @@ static void *run(void *context) {
             leave_out(signs, now - looked, now);
         looked = now;
         judge(signs, now);
-    } while (sleep_ms(signs, look_ms));
+    } while (watch_thread_sleep(&signs->thread, look_ms));
     return NULL;
-}
-
-/* Signals are for the threads that know what to do with them. */
-static bool start_thread(struct life_signs *signs) {
-    sigset_t all, before;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&signs->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
-    pthread_mutex_init(&signs->lock, NULL);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool is_started = pthread_create(&signs->thread, NULL, run, signs) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return is_started;
 }
 
 static void release(struct life_signs *signs) {
@@ -173,7 +137,7 @@ struct life_signs *life_signs_begin(const struct life_signs_options *options) {
         listen_for_signs(signs, now); /* farewells of another phase */
         memset(signs->has_left, 0, (size_t)options->size * sizeof *signs->has_left);
         forget_silence(signs, now);
-        if (start_thread(signs))
+        if (watch_thread_start(&signs->thread, run, signs))
             return signs;
     }
     release(signs);
@@ -183,13 +147,7 @@ struct life_signs *life_signs_begin(const struct life_signs_options *options) {
 void life_signs_end(struct life_signs *signs) {
     if (signs == NULL)
         return;
-    pthread_mutex_lock(&signs->lock);
-    signs->is_over = true;
-    pthread_cond_signal(&signs->wake);
-    pthread_mutex_unlock(&signs->lock);
-    pthread_join(signs->thread, NULL);
-    pthread_cond_destroy(&signs->wake);
-    pthread_mutex_destroy(&signs->lock);
+    watch_thread_end(&signs->thread);
     for (int i = 0; i < FAREWELLS; i++)
         tell_all(signs, DOORBELL_LEAVING);
     release(signs);

@@ -4,16 +4,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "comm/transport.h"
+#include "comm/watch_thread.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status.h"
@@ -33,10 +31,8 @@ struct rank_watch {
     char job[160]; /* "PMIX_NAMESPACE=..." */
     int32_t rank;
     char host[64], program[20];
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool is_started, is_over;
+    struct watch_thread thread;
+    bool is_started;
     struct life_signs *signs;
     int64_t stopped_since[TRANSPORT_RANKS_MAX]; /* 0: not */
     struct neighbour neighbours[TRANSPORT_RANKS_MAX];
@@ -147,24 +143,9 @@ static bool is_speaker(const struct rank_watch *watch) {
     return true;
 }
 
-/* Whether the watch goes on after so long. */
-static bool sleep_ms(struct rank_watch *watch, int64_t milliseconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t end = until.tv_nsec + milliseconds * MS;
-    until.tv_sec += (time_t)(end / (1000 * MS));
-    until.tv_nsec = (long)(end % (1000 * MS));
-    pthread_mutex_lock(&watch->lock);
-    while (!watch->is_over && pthread_cond_timedwait(&watch->wake, &watch->lock, &until) == 0)
-        ;
-    bool goes_on = !watch->is_over;
-    pthread_mutex_unlock(&watch->lock);
-    return goes_on;
-}
-
 /* Returns when the phase has come to its end after all. */
 static void end_process(struct rank_watch *watch, const char *text, int64_t patience_ms) {
-    if (patience_ms > 0 && !sleep_ms(watch, patience_ms))
+    if (patience_ms > 0 && !watch_thread_sleep(&watch->thread, patience_ms))
         return;
     LOG_ERROR("%s", text);
     _exit(status_exit_code(STATUS_PEER));
@@ -218,7 +199,7 @@ static void judge(struct rank_watch *watch, int64_t now) {
 static void *run(void *context) {
     struct rank_watch *watch = context;
     int64_t start = clock_now_ns(), looked = start, tick_ms = watch->options.timeout_ms / 4 + 1;
-    while (sleep_ms(watch, tick_ms)) {
+    while (watch_thread_sleep(&watch->thread, tick_ms)) {
         int64_t now = clock_now_ns();
         if (now - looked > 2 * tick_ms * MS) /* was stopped itself, perhaps with all others */
             memset(watch->stopped_since, 0, sizeof watch->stopped_since);
@@ -229,32 +210,6 @@ static void *run(void *context) {
             blame_nobody(watch);
     }
     return NULL;
-}
-
-/* Signals are for the threads that know what to do with them. */
-static bool start_thread(struct rank_watch *watch) {
-    sigset_t all, before;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&watch->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
-    pthread_mutex_init(&watch->lock, NULL);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool is_started = pthread_create(&watch->thread, NULL, run, watch) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return is_started;
-}
-
-static void end_thread(struct rank_watch *watch) {
-    pthread_mutex_lock(&watch->lock);
-    watch->is_over = true;
-    pthread_cond_signal(&watch->wake);
-    pthread_mutex_unlock(&watch->lock);
-    pthread_join(watch->thread, NULL);
-    pthread_cond_destroy(&watch->wake);
-    pthread_mutex_destroy(&watch->lock);
 }
 
 /* What this process was started with says which job it is of. */
@@ -276,7 +231,7 @@ struct rank_watch *rank_watch_begin(const struct rank_watch_options *options) {
     watch->options = *options;
     gethostname(watch->host, sizeof watch->host - 1);
     read_program("self", watch->program);
-    watch->is_started = find_own_job(watch) && start_thread(watch);
+    watch->is_started = find_own_job(watch) && watch_thread_start(&watch->thread, run, watch);
     if (options->signs != NULL)
         watch->signs = life_signs_begin(options->signs);
     return watch;
@@ -287,6 +242,6 @@ void rank_watch_end(struct rank_watch *watch) {
         return;
     life_signs_end(watch->signs);
     if (watch->is_started)
-        end_thread(watch);
+        watch_thread_end(&watch->thread);
     free(watch);
 }

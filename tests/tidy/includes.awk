@@ -36,8 +36,8 @@ BEGIN {
     allow("^microhttpd\\.h$", "^runtime/http_(exchange|server|tls)\\.c$", "runtime/http_exchange.c, http_server.c, http_tls.c")
     allow("^gnutls/", "^runtime/http_tls\\.c$", "runtime/http_tls.c")
     allow("^(immintrin|x86intrin|cpuid|arm_neon|arm_sve|omp|cblas|asm/hwcap)", "^(kernels|tests)/", "kernels/")
-    allow("^signal\\.h$", "^(launcher/|tests/|comm/(life_signs|rank_watch)\\.c$|kernels/thread_pool\\.c$)",
-          "launcher/, comm/life_signs.c, comm/rank_watch.c, kernels/thread_pool.c")
+    allow("^signal\\.h$", "^(launcher/|tests/|comm/watch_thread\\.c$|kernels/thread_pool\\.c$)",
+          "launcher/, comm/watch_thread.c, kernels/thread_pool.c")
     allow("^(getopt|termios|syslog|execinfo|spawn|pwd)\\.h$", "^(launcher|tests)/", "launcher/")
 }
 
