@@ -31,6 +31,9 @@ static void list_nodes(const struct transport *transport, struct expert_nodes *n
     nodes->first[nodes->count] = listed;
 }
 
+/* A message is longer than its share of a pool by its head and by what it is rounded up, twice. */
+#define ROUNDING (3 * EXPERT_SECTION_ALIGNMENT)
+
 /* Sections of all messages of an exchange, counted on the safe side: of the hierarchical flow each
  * rank of a node sends its own and those of the homes that it leads, at most one of a node more
  * than others, to each rank there. */
@@ -42,9 +45,9 @@ static int64_t count_sections(const struct transport *transport) {
 static void take_pool(struct arena *arena, const struct expert_exchange *exchange, int64_t rows,
                       struct expert_pool *pool) {
     const struct transport *transport = exchange->ranks->transport;
-    int64_t sections = count_sections(transport) + EXPERT_FLOW_EXTRA_SECTIONS * transport->size;
-    pool->capacity = expert_message_capacity(sections, rows, exchange->pairs_max,
-                                             expert_flow_row_bytes(exchange));
+    pool->capacity = expert_message_capacity(count_sections(transport), rows, exchange->pairs_max,
+                                             expert_flow_row_bytes(exchange)) +
+                     transport->size * (int64_t)ROUNDING;
     pool->bytes = arena_take(arena, (size_t)pool->capacity);
 }
 

@@ -26,9 +26,6 @@ size_t expert_flow_row_bytes(const struct expert_exchange *exchange);
  * bytes; 0 when this rank was planned to have no rows. Local. */
 int64_t expert_flow_whole_home(struct expert_exchange *exchange, int32_t rows);
 
-#define EXPERT_FLOW_EXTRA_SECTIONS                                                                 \
-    3 /* room for them in a pool covers what a message is rounded by */
-
 /* What a message may hold. */
 struct expert_load {
     int64_t sections, rows, pairs;

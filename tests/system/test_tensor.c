@@ -236,8 +236,9 @@ static void check_golden(struct job *job) {
 
 /* ---- biases of attention, which no golden has ---- */
 
-#define BIASED "tests/data/golden/olmoe" /* 2 layers and more, hidden 64 = heads x head_dim, bf16  \
-                                          */
+#define BIASED                                                                                     \
+    "tests/data/golden/olmoe" /* 2 layers and more, hidden 64 = heads x head_dim, bf16             \
+                               */
 #define BIAS_COLUMNS 64
 
 /* BIASED with biases: its tensors, and behind them in the same file a bias for each projection. */
